@@ -1,0 +1,15 @@
+"""Where templates/ and firmware/ lie: beside the package in a checkout, inside it in a wheel."""
+
+from pathlib import Path
+
+from trecx.errors import TrecxError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """The folder `name` ("templates", "firmware") of the checkout, else of the installed wheel."""
+    for root in (PACKAGE.parent, PACKAGE / "_resources"):
+        if (root / name).is_dir():
+            return root / name
+    raise TrecxError(f"The folder {name}/ is missing from this installation of trecx.", "Install trecx again.")
