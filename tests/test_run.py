@@ -1,0 +1,107 @@
+"""A run directory: steps are whole or absent, and unchanged steps are not run again."""
+
+import json
+
+import pytest
+
+from trecx import run as runs
+from trecx.errors import TrecxError
+
+
+def write(text):
+    return lambda folder: (folder / "result.txt").write_text(text)
+
+
+def test_a_finished_step_is_not_run_again_until_its_fingerprint_changes(tmp_path):
+    run = runs.create(tmp_path / "kws", {"task": "kws"})
+    assert run.step("train", "a" * 64, write("one"))
+    assert not run.step("train", "a" * 64, write("two"))
+    assert (run.folder("train") / "result.txt").read_text() == "one"
+    assert run.step("train", "b" * 64, write("two"))
+    assert (run.folder("train") / "result.txt").read_text() == "two"
+
+
+def test_a_failing_step_leaves_the_old_result_and_nothing_half_written(tmp_path):
+    run = runs.create(tmp_path / "kws", {})
+    run.step("compile", "a" * 64, write("old"))
+
+    def fail(folder):
+        (folder / "result.txt").write_text("half")
+        raise TrecxError("no")
+
+    with pytest.raises(TrecxError):
+        run.step("compile", "b" * 64, fail)
+    assert (run.folder("compile") / "result.txt").read_text() == "old"
+    assert run.fingerprint("compile") == "a" * 64
+    assert sorted(p.name for p in run.path.iterdir()) == ["compile", "run.json"]
+
+
+def test_a_resumable_step_gets_its_unfinished_folder_back(tmp_path):
+    run = runs.create(tmp_path / "kws", {})
+
+    def interrupted(folder):
+        (folder / "checkpoint").write_text("epoch 3")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.step("train", "a" * 64, interrupted, resumable=True)
+    found = []
+    run.step("train", "a" * 64, lambda folder: found.append((folder / "checkpoint").read_text()), resumable=True)
+    assert found == ["epoch 3"]
+
+
+def test_an_unfinished_folder_of_other_settings_is_not_resumed(tmp_path):
+    run = runs.create(tmp_path / "kws", {})
+
+    def interrupted(folder):
+        (folder / "checkpoint").write_text("epoch 3")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.step("train", "a" * 64, interrupted, resumable=True)
+    found = []
+    run.step("train", "b" * 64, lambda folder: found.extend(folder.iterdir()), resumable=True)
+    assert found == []
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(TrecxError, match="holds other files"):
+        runs.create(tmp_path, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrecxError, match="cannot be written"):
+        runs.create(tmp_path / "file" / "kws", {})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "trecx-run/1"}', '{"format": "else", "steps": {}}'])
+def test_a_damaged_run_json_is_refused(tmp_path, content):
+    run = runs.create(tmp_path / "kws", {})
+    (run.path / "run.json").write_text(content)
+    with pytest.raises(TrecxError, match=r"run\.json"):
+        run.fingerprint("train")
+
+
+def test_two_programs_do_not_work_in_one_run(tmp_path):
+    run = runs.create(tmp_path / "kws", {})
+    with run.lock(), pytest.raises(TrecxError, match="Another trecx"), run.lock():
+        raise AssertionError("both hold the lock")
+
+
+def test_the_fingerprint_sees_settings_names_and_contents(tmp_path):
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("1")
+    both = [tmp_path / "a", tmp_path / "b"]
+    seen = {runs.fingerprint(1, both), runs.fingerprint(2, both), runs.fingerprint(1, both[:1])}
+    (tmp_path / "b").write_text("2")
+    seen.add(runs.fingerprint(1, both))
+    assert len(seen) == 4
+    assert runs.fingerprint(1, both) == runs.fingerprint(1, both)
+
+
+def test_the_settings_are_kept_as_json(tmp_path):
+    run = runs.create(tmp_path / "kws", {"seed": 3})
+    assert json.loads((run.path / "run.json").read_text())["settings"] == {"seed": 3}

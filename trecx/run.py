@@ -1,0 +1,137 @@
+"""A run directory: one folder per step, each replaced whole or not at all, and none made again while its inputs are unchanged.
+
+`run.json` keeps the settings of the run and, per step, a fingerprint of everything the step read: its own settings,
+its input files, and the program itself.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trecx.errors import TrecxError
+from trecx.resources import PACKAGE, folder
+
+FORMAT = "trecx-run/1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """An existing run directory."""
+
+    path: Path
+
+    def folder(self, step: str) -> Path:
+        """Where a step leaves its files."""
+        return self.path / step
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The content of `run.json`; raises TrecxError where it is not one."""
+        try:
+            document = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise TrecxError(f"{self.path / 'run.json'} cannot be read: {error}.", "Build into a new folder.") from error
+        shaped = isinstance(document, dict) and document.get("format") == FORMAT
+        if not shaped or not all(isinstance(document.get(key), dict) for key in ("settings", "steps")):
+            raise TrecxError(f"{self.path / 'run.json'} is not of format {FORMAT}.", "Build into a new folder.")
+        return document
+
+    def fingerprint(self, step: str) -> str | None:
+        """The fingerprint a finished step left behind; None where it has not run."""
+        stamp = self.document["steps"].get(step)
+        return stamp if isinstance(stamp, str) and self.folder(step).is_dir() else None
+
+    def step(self, name: str, fingerprint: str, work: Callable[[Path], None], resumable: bool = False) -> bool:
+        """Let `work` fill the folder of a step and put it in place; False where it already is up to date.
+
+        `work` receives an empty folder beside the final one. If it fails, the old folder stays as it was; only a
+        resumable step's unfinished folder is kept, and handed back to the next attempt with the same fingerprint.
+        """
+        if self.fingerprint(name) == fingerprint:
+            return False
+        partial = self.path / f".{name}.{fingerprint[:16]}.partial"
+        for stale in self.path.glob(f".{name}.*.partial"):
+            if stale != partial or not resumable:
+                shutil.rmtree(stale)
+        partial.mkdir(exist_ok=True)
+        try:
+            work(partial)
+        except BaseException:
+            if not resumable:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        self._replace(name, partial)
+        document = self.document
+        document["steps"][name] = fingerprint
+        write_json(self.path / "run.json", document)
+        return True
+
+    def _replace(self, name: str, partial: Path) -> None:
+        final, old = self.folder(name), self.path / f".{name}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if final.exists():
+            final.rename(old)
+        partial.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run directory alone; TrecxError where another trecx is at work in it."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise TrecxError(f"Another trecx is at work in {self.path}.", "Wait for it to finish.") from error
+            yield
+
+
+def create(path: Path, settings: dict[str, Any]) -> Run:
+    """Make a run directory, or take up an existing one with new settings; refuse a folder that is something else."""
+    try:
+        if path.exists() and not path.is_dir():
+            raise TrecxError(f"{path} is a file.", "Choose another folder with --out.")
+        if path.is_dir() and any(path.iterdir()) and not (path / "run.json").is_file():
+            raise TrecxError(f"{path} holds other files and no run.json.", "Choose an empty or new folder with --out.")
+        path.mkdir(parents=True, exist_ok=True)
+        run = Run(path)
+        steps = run.document["steps"] if (path / "run.json").exists() else {}
+        write_json(path / "run.json", {"format": FORMAT, "settings": settings, "steps": steps})
+    except OSError as error:
+        raise TrecxError(f"{path} cannot be written: {error.strerror}.", "Choose another folder with --out.") from error
+    return run
+
+
+def open_(path: Path) -> Run:
+    """An existing run directory; TrecxError where there is none."""
+    if not (path / "run.json").is_file():
+        raise TrecxError(f"{path} is not a run directory (it has no run.json).", "Make one with trecx build.")
+    return Run(path)
+
+
+def fingerprint(settings: object, inputs: Iterable[Path], code: Iterable[str] = ()) -> str:
+    """SHA-256 over settings, the names and contents of files (folders: every file below), and parts of the program.
+
+    `code` names folders or modules of trecx ("learn", "exits.py"), or "templates" and "firmware".
+    """
+    digest = hashlib.sha256(repr(settings).encode())
+    parts = [folder(name) if name in ("templates", "firmware") else PACKAGE / name for name in code]
+    for path in (*inputs, *parts):
+        files = sorted(f for f in path.rglob("*") if f.is_file() and "__pycache__" not in f.parts) if path.is_dir() else [path]
+        for file in files:
+            digest.update(f"\0{file.relative_to(path.parent)}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write JSON so that readers see the old file or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
