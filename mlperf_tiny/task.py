@@ -1,0 +1,85 @@
+"""What a task is: its data and its backbone with named taps. Knows nothing of exits."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class DataError(Exception):
+    """Data that cannot be used. `problems` are complete sentences, `hint` says how to get what is missing."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Iterable[str], hint: str = "") -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.hint = hint
+        super().__init__("\n".join((*self.problems, hint) if hint else self.problems))
+
+
+def capped(problems: Sequence[str], limit: int = 20) -> tuple[str, ...]:
+    """Return at most `limit` problems and, where there are more, how many."""
+    if len(problems) <= limit:
+        return tuple(problems)
+    return (*problems[:limit], f"… and {len(problems) - limit:,} more.")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled samples: `x` float32 `(n, *input_shape)` in the units the model is fed with, `y` int32 `(n,)`.
+
+    `source` is str `(n,)`, where each sample comes from, or None where a split has a single origin.
+    `group` is str `(n,)`, equal for samples that are not independent (one speaker), empty where unknown, or None.
+    """
+
+    name: str
+    description: str
+    x: np.ndarray
+    y: np.ndarray
+    source: np.ndarray | None = None
+    group: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three splits of a task; thresholds and choices see `validation` only, `test` is judged once."""
+
+    train: Split
+    validation: Split
+    test: Split
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A Keras graph without its output head.
+
+    `taps` are the tensors an exit may attach to, by name; `features` is the final map that exits' assistants
+    may read, and `logits(features)` builds the backbone's own head up to its logits.
+    """
+
+    input: Any
+    taps: dict[str, Any]
+    features: Any
+    head: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem: shapes, classes, data and backbone. `load(folder)` raises `DataError` with all problems."""
+
+    name: str
+    title: str
+    input_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    backbone: Callable[[Any], Backbone]
+    load: Callable[..., Data]  # (folder, progress=None); what else a task takes has defaults
+    # Finds the official data in the usual places or downloads it; returns the folder for `load`. (progress=None)
+    fetch: Callable[..., Path] | None = None
+    # (scale, zero point) of the benchmark's official int8 inputs; None leaves the choice to the converter.
+    input_quant: tuple[float, int] | None = None
