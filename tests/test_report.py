@@ -1,0 +1,250 @@
+"""report.json, the summary and the curve: true to what was measured, silent about what was not."""
+
+import json
+import re
+import struct
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+from synthetic_traces import SCALE, synthetic
+
+from trecx.errors import ToolMissing, TrecxError
+from trecx.judge import calibrate as c
+from trecx.judge import curve, report, summary
+from trecx.judge.evaluate import accuracy, evaluate
+from trecx.judge.verify import verify
+
+SPLIT = "speaker-disjoint part of the official test set"
+ACCURACY_KEYS = {"value", "low", "high", "right", "samples", "split"}
+
+
+def bare():
+    """A report of a build without any test data."""
+    return report.Report(
+        tool="0.1.0",
+        task="kws",
+        title="Keyword spotting",
+        method="trecx",
+        criterion="max_score",
+        model=report.ModelReport("kws.tflite", "ab" * 32, 56_012),
+        exits=(report.ExitReport("early", 1_540_000), report.ExitReport("final", 2_720_000)),
+        macs=report.MacsReport(2_656_768, 2_720_000),
+        break_even_rate=0.0536,
+        operating_point=(report.ThresholdReport("early", 0.9, 72817),),
+    )
+
+
+@pytest.fixture(scope="module")
+def full():
+    """A report in which nothing is missing."""
+    calibration = c.calibrate(synthetic(1500, (0.86, 0.92), seed=1), (SCALE,), confidence=0.95)
+    trace = synthetic(900, (0.86, 0.92), threshold=calibration.threshold, seed=2)
+    backbone = np.arange(900) % 100 < 91
+    judged = evaluate(
+        trace, (SCALE,), (calibration.limit,), ("early", "final"), (1_540_000, 2_720_000), 2_656_768, SPLIT, backbone
+    )
+    wrong = trace.scores.copy()
+    wrong[5] ^= 1
+    base = replace(
+        bare(),
+        operating_point=(report.ThresholdReport("early", calibration.threshold, calibration.limit),),
+        calibration=calibration,
+        targets=(
+            report.TargetReport("host", "this machine", "gcc 12.2.0", arena=15_680),
+            report.TargetReport(
+                *("cortex-m4", "Cortex-M4F, QEMU", "arm-none-eabi-gcc 12.2.1", 200, (14.1e6, 25.4e6), 17.2e6),
+                *(56_120, 42_000, 22_500, 15_680, 728),
+            ),
+        ),
+        verification=(
+            verify(trace, trace, target="host", oracle="tflite-micro 0.1", inputs="test"),
+            verify(trace, replace(trace, scores=wrong), target="cortex-m4", oracle="tflite-micro 0.1"),
+        ),
+        provenance={"data": "Speech Commands", "seed": 1},
+        warnings=("Mind the gap.",),
+    )
+    return report.with_evaluation(base, judged, accuracy(830, 900, SPLIT))
+
+
+def _leaves(value, path=""):
+    if isinstance(value, dict) and set(value) == ACCURACY_KEYS:
+        yield path
+    elif isinstance(value, dict) and path not in ("provenance", "verification[].difference"):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        yield None if value and isinstance(value[0], dict) else path
+        for item in value:
+            yield from (_leaves(item, f"{path}[]") if isinstance(item, dict) else ())
+    else:
+        yield path
+
+
+def _documented():
+    for keys, meaning in report.KEYS:
+        assert meaning
+        stem, _, first = keys.split(", ")[0].rpartition(".")
+        for name in (first, *keys.split(", ")[1:]):
+            yield (f"{stem}.{name}" if stem else name).removesuffix("[]")
+
+
+def test_every_key_is_documented_and_every_documented_key_exists(full):
+    present = {p for p in _leaves(json.loads(report.to_json(full))) if p}
+    documented = {d for d in _documented() if not d.startswith("*.accuracy")}
+    assert present - documented == set()
+    assert documented - present == {"calibration"}
+
+
+def test_the_keys_that_were_promised_are_there(full):
+    document = json.loads(report.to_json(full))
+    assert document["schema"] == "trecx-report/1" and next(iter(document)) == "schema"
+    assert (document["task"], document["method"], document["criterion"]) == ("kws", "trecx", "max_score")
+    assert [set(e) >= {"name", "macs", "accuracy"} for e in document["exits"]] == [True, True]
+    for kind in ("float_without_exits", "int8_without_exits", "int8_with_exits"):
+        assert document["accuracy"][kind]["samples"] == 900 and document["accuracy"][kind]["split"] == SPLIT
+    assert document["macs"]["worst"] == 2_720_000 and document["macs"]["mean"] < 2_656_768
+    assert (
+        document["verification"][0] | {"oracle": "tflite-micro 0.1", "samples": 900, "mismatches": 0}
+        == (document["verification"][0])
+    )
+    assert document["verification"][1]["mismatches"] == 1 and "sample 5" in document["verification"][1]["message"]
+    assert set(document["targets"][1]) >= {"instructions", "instructions_mean", "flash", "ram", "arena", "stack"}
+    assert 0 < document["exit_rate"] < 1 and 0 < document["break_even_rate"] < document["exit_rate"]
+
+
+def test_what_was_not_measured_is_null(tmp_path):
+    document = json.loads(report.to_json(bare()))
+    assert set(document["accuracy"].values()) == {None}
+    for key in ("loss", "exit_rate", "calibration", "analysis", "provenance"):
+        assert document[key] is None
+    assert document["macs"]["mean"] is None and document["exits"][0]["accuracy"] is None
+    assert document["curve"] == [] and document["verification"] == []
+
+
+def test_reading_gives_what_was_written(full, tmp_path):
+    for known in (full, bare()):
+        report.write(known, tmp_path / "report.json")
+        assert report.read(tmp_path / "report.json") == known
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", "{}", '{"schema": "trecx-report/9"}', '{"schema": "trecx-report/1"}', "[" * 100_000, "\ufeff{"],
+)
+def test_what_is_no_report_is_refused(tmp_path, content):
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(TrecxError, match="not a report"):
+        report.read(tmp_path / "report.json")
+
+
+def test_unknown_keys_are_refused(tmp_path):
+    document = json.loads(report.to_json(bare()))
+    document["macs"]["best"] = 1
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    with pytest.raises(TrecxError, match="best"):
+        report.read(tmp_path / "report.json")
+
+
+def test_nowhere_to_write_is_an_error_message(full, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrecxError, match="cannot be written"):
+        report.write(full, tmp_path / "file" / "report.json")
+    with pytest.raises(TrecxError, match="cannot be written"):
+        curve.draw(full, tmp_path / "absent")
+
+
+def test_exits_that_do_not_pay_are_warned_about():
+    trace = synthetic(300, threshold=0.9999, seed=2)
+    judged = evaluate(trace, (SCALE,), (65536,), ("early", "final"), (2_600_000, 2_720_000), 2_656_768, SPLIT)
+    found = report.with_evaluation(bare(), judged)
+    assert any("the backbone alone is cheaper" in w for w in found.warnings)
+    assert "the backbone alone is cheaper" in " ".join(summary.text(found).split())
+
+
+def test_curve_in_the_report_is_thin_and_keeps_both_ends(full):
+    assert len(full.curve) <= report.CURVE_POINTS
+    assert full.curve[0].exit_rate == 0.0 and full.curve[0].threshold is None
+    assert full.curve[-1].exit_rate == 1.0 and full.curve[-1].macs == 1_540_000
+
+
+def test_summary_says_split_and_samples_and_every_figure(full):
+    shown = " ".join(summary.text(full).split())
+    for expected in (
+        f"on 900 samples: {SPLIT}",
+        f"{full.accuracy.int8_with_exits.value:.1%}",
+        "instructions to early",
+        "14,100,000",
+        "15,680",
+        "bit-exact on 900 samples (test), oracle tflite-micro 0.1",
+        "cortex-m4: DIFFERS",
+        "Warning: Mind the gap.",
+        "at most",
+        "Exits pay once",
+    ):
+        assert expected in shown
+    assert "cycle" not in shown.lower()
+
+
+def test_summary_of_a_build_without_data_claims_nothing():
+    shown = summary.text(bare())
+    assert "not measured, there was no labelled test data" in shown and "Not verified" in shown
+    assert not re.search(r"bit-exact|accuracy lost|nan|None", shown)
+
+
+def test_splits_that_differ_stand_beside_their_accuracies(full):
+    other = replace(full, accuracy=replace(full.accuracy, float_without_exits=accuracy(9, 10, "another split")))
+    shown = summary.text(other, width=160)
+    assert shown.count(SPLIT) == 2 and "another split" in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_plain_text_is_ascii_without_colours_and_within_the_width(full, width):
+    shown = summary.text(full, width)
+    assert shown.isascii() and "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_names_are_not_taken_for_markup(full):
+    shown = summary.text(replace(full, title="[bold]x[/bold]", warnings=("[red]",)), 100)
+    assert "[bold]x[/bold]" in shown and "[red]" in shown
+
+
+def test_terminal_shows_the_same_words(full):
+    console = Console(width=100, record=True, force_terminal=True, color_system="truecolor", file=StringIO())
+    console.print(summary.render(full))
+    assert "15,680" in console.export_text()
+
+
+def test_curve_files_are_whole_and_deterministic(full, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = curve.draw(full, tmp_path / "a"), curve.draw(full, tmp_path / "b")
+    assert [p.name for p in first] == ["curve.png", "curve.svg"]
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["curve.png", "curve.svg"]
+    png = first[0].read_bytes()
+    width, height = struct.unpack(">II", png[16:24])
+    assert png[:8] == b"\x89PNG\r\n\x1a\n" and width > 1000 and height > 600
+    svg = first[1].read_text()
+    assert ElementTree.fromstring(svg).tag.endswith("svg") and "<dc:date>" not in svg and str(tmp_path) not in svg
+    assert svg.count("#d55e00") >= 1
+
+
+def test_curve_changes_with_the_chosen_point(full, tmp_path):
+    moved = replace(full, macs=replace(full.macs, mean=2_000_000.0))
+    assert curve.draw(full, tmp_path, "a")[0].read_bytes() != curve.draw(moved, tmp_path, "b")[0].read_bytes()
+
+
+def test_there_is_no_curve_without_labelled_samples(tmp_path):
+    assert curve.draw(bare(), tmp_path) == () and list(tmp_path.iterdir()) == []
+
+
+def test_missing_matplotlib_says_how_to_get_it(full, tmp_path, monkeypatch):
+    monkeypatch.setattr(curve, "find_spec", lambda name: None)
+    with pytest.raises(ToolMissing, match="matplotlib"):
+        curve.draw(full, tmp_path)

@@ -1,0 +1,217 @@
+"""Which threshold loses at most so many points of accuracy, with which confidence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+from statistics import NormalDist
+
+import numpy as np
+
+from trecx import criteria
+from trecx.errors import TrecxError
+from trecx.judge.sweep import attainable, count, exit_intervals
+from trecx.judge.trace import Trace
+
+DEFAULT_POINTS = 1.0
+DEFAULT_CONFIDENCE = 0.8
+FINAL_EXIT = "its own final exit"
+BACKBONE = "the backbone alone"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold and what it does on the samples that it was chosen on.
+
+    `threshold` (in (0, 1], None means never) and `limit` say the same: `criteria.limit(threshold) == limit`.
+    `loss` and `bound` are points of accuracy lost against `reference`: as observed, and at most so many with
+    `confidence`; negative means gained. `unbounded_threshold` and `unbounded_exit_rate` are what the observed loss
+    alone would have allowed.
+    """
+
+    threshold: float | None
+    limit: int
+    exit_rate: float
+    loss: float
+    bound: float
+    points: float
+    confidence: float
+    reference: str
+    samples: int
+    unbounded_threshold: float | None
+    unbounded_exit_rate: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Losses:
+    """Losses against the reference at every attainable limit, in points; `exit_rate` as a share."""
+
+    limits: np.ndarray
+    exit_rate: np.ndarray
+    loss: np.ndarray
+    bound: np.ndarray
+
+
+def calibrate(
+    trace: Trace,
+    scales: Sequence[float],
+    points: float = DEFAULT_POINTS,
+    confidence: float = DEFAULT_CONFIDENCE,
+    reference_right: np.ndarray | None = None,
+) -> Calibration:
+    """The threshold with the highest exit rate that loses at most `points` of accuracy on a validation trace.
+
+    The loss is paired: `reference_right`, bool `(n,)`, says which of the same samples the backbone alone gets right;
+    without it the reference is the trace's own final exit. Every attainable limit is tried (see `sweep`).
+
+    What must stay within `points` is not the observed loss but its upper confidence bound `paired_bound`: a threshold
+    picked at exactly one observed point loses more than that on new samples half of the time (on the authors' traces
+    the realised loss scatters by 0.4 to 0.7 points, trecx.md 5.4). The limits are tested from "never" upwards until
+    the first whose bound is too large; tested in a fixed order, with a stop at the first failure, none of the many
+    tests has to be paid for ("fixed sequence testing" of Angelopoulos et al., Learn then Test, arXiv:2110.01052). If
+    already "never" fails, because the final exit itself seems worse than the backbone, the sequence starts at the limit
+    with the smallest bound instead, and the guarantee is approximate.
+
+    `confidence` is one-sided and defaults to 0.8. At the few hundred to two thousand samples that a validation split
+    has, 0.95 often asks for a loss below zero and then nothing leaves early; 0.8 costs 0.84 standard errors
+    (0.2 to 0.6 points), and four builds in five keep the promise. 0.5 means the observed loss itself.
+    """
+    _check(points, confidence)
+    losses = _losses(trace, scales, confidence, reference_right)
+    chosen = _last_in_sequence(losses.bound, points)
+    unbounded = _last_in_sequence(losses.loss, points)
+    limit = int(losses.limits[chosen])
+    return Calibration(
+        threshold=threshold(limit),
+        limit=limit,
+        exit_rate=float(losses.exit_rate[chosen]),
+        loss=float(losses.loss[chosen]),
+        bound=float(losses.bound[chosen]),
+        points=points,
+        confidence=confidence,
+        reference=FINAL_EXIT if reference_right is None else BACKBONE,
+        samples=len(trace),
+        unbounded_threshold=threshold(int(losses.limits[unbounded])),
+        unbounded_exit_rate=float(losses.exit_rate[unbounded]),
+        warnings=_warnings(losses, chosen, unbounded, points, confidence, len(trace)),
+    )
+
+
+def paired_bound(only_reference: np.ndarray, only_exits: np.ndarray, samples: int, confidence: float) -> np.ndarray:
+    """One-sided upper confidence bound of the accuracy lost, as a share, from discordant pairs.
+
+    `only_reference` counts samples that only the reference gets right, `only_exits` those that only the model with
+    exits gets right. The adjusted Wald interval for paired proportions of Agresti and Min (Statistics in Medicine 24,
+    2005): add half a sample to each of the four cells, then a normal bound on the difference. Unlike the plain normal
+    bound it does not shrink to nothing where few pairs differ. It is never below the observed loss. Samples are taken
+    as independent; clips of one speaker are not quite, which makes the true bound somewhat larger.
+    """
+    total = samples + 2.0
+    difference = (only_reference - only_exits) / total
+    variance = ((only_reference + only_exits + 1.0) / total - difference**2) / total
+    bound = difference + NormalDist().inv_cdf(confidence) * np.sqrt(variance)
+    return np.maximum(bound, (only_reference - only_exits) / samples)
+
+
+def threshold(limit: int) -> float | None:
+    """The shortest decimal in (0, 1] that `criteria.limit` turns into exactly this limit; None for "never".
+
+    Limits below 65536, which no sum of scores can reach, are "never" too.
+    """
+    if limit < 65536:
+        return None
+    lowest, highest = 65536.0 / (limit + 1), 65536.0 / limit
+    for digits in range(ceil(-log10(highest)), 25):
+        # Largest decimal with so many digits that is not above the interval; inside it if it is above the lower end.
+        candidate = floor(highest * 10**digits) / 10**digits
+        if lowest < candidate <= 1.0 and criteria.limit(candidate) == limit:
+            return candidate
+    return 65536.0 / (limit + 0.5)
+
+
+def break_even(costs: Sequence[float], plain: float, shares: Sequence[float] | None = None) -> float:
+    """The exit rate from which on exits pay: where the mean cost with exits equals `plain`, the backbone alone.
+
+    `costs` are those from input to each exit's answer, every head on the way included (MACs or instructions). With one
+    early exit this is (Te + Tc + Td + X) / (Tb + Td + X) of methods.md 10. With several, `shares` says how the samples
+    that leave early divide among the early exits (equally, if absent). Above 1: exits never pay; infinite: leaving
+    early saves nothing.
+    """
+    early, final = np.asarray(costs[:-1], np.float64), float(costs[-1])
+    weights = np.ones(len(early)) if shares is None or not sum(shares) else np.asarray(shares, np.float64)
+    saved = final - float(early @ weights / weights.sum()) if len(early) else 0.0
+    return (final - plain) / saved if saved > 0 else float("inf")
+
+
+def break_even_warning(exit_rate: float, rate_needed: float) -> str | None:
+    """A sentence where so few samples leave early that the model with exits costs more than the backbone alone."""
+    if exit_rate >= rate_needed:
+        return None
+    return (
+        f"Only {exit_rate:.1%} of the samples leave early; below {rate_needed:.1%} the exits cost more than they save: "
+        "the backbone alone is cheaper."
+    )
+
+
+def _check(points: float, confidence: float) -> None:
+    problems = []
+    if not 0.0 <= points <= 100.0:
+        problems.append(f"{points} points of accuracy cannot be lost; give a number from 0 to 100.")
+    if not 0.5 <= confidence < 1.0:
+        problems.append(f"Confidence {confidence} is outside [0.5, 1).")
+    if problems:
+        raise TrecxError(problems)
+
+
+def _losses(trace: Trace, scales: Sequence[float], confidence: float, reference_right: np.ndarray | None) -> _Losses:
+    right = trace.right()
+    reference = right[:, -1] if reference_right is None else np.asarray(reference_right, bool)
+    if reference.shape != (len(trace),):
+        raise TrecxError(
+            f"The backbone's answers are {reference.shape}, the trace has {len(trace)} samples.",
+            "Run both on the same split.",
+        )
+    intervals = exit_intervals(trace, scales)
+    limits = attainable(intervals)
+    only_reference = count(intervals, limits, (reference[:, None] & ~right).astype(np.int64)).sum(axis=1)
+    only_exits = count(intervals, limits, (~reference[:, None] & right).astype(np.int64)).sum(axis=1)
+    stayed = count(intervals, limits, np.ones_like(right, np.int64))[:, -1]
+    return _Losses(
+        limits=limits,
+        exit_rate=1.0 - stayed / len(trace),
+        loss=100.0 * (only_reference - only_exits) / len(trace),
+        bound=100.0 * paired_bound(only_reference, only_exits, len(trace), confidence),
+    )
+
+
+def _last_in_sequence(loss: np.ndarray, points: float) -> int:
+    """Position of the last limit before the first that fails, from "never" (or the best) upwards; 0 if none passes."""
+    start = 0 if loss[0] <= points else int(loss.argmin())
+    failing = np.flatnonzero(loss[start:] > points)
+    last = start + (int(failing[0]) if len(failing) else len(loss) - start) - 1
+    return last if last >= start else 0
+
+
+def _warnings(
+    losses: _Losses, chosen: int, unbounded: int, points: float, confidence: float, samples: int
+) -> tuple[str, ...]:
+    found = []
+    if losses.bound[chosen] > points:
+        found.append(
+            f"No threshold is shown to stay within {points:g} points at {confidence:.0%} confidence; "
+            "nothing leaves early."
+        )
+    if losses.exit_rate[chosen] < 0.5 * losses.exit_rate[unbounded]:
+        margin = points - float(losses.loss[unbounded])
+        half_width = float(losses.bound[unbounded] - losses.loss[unbounded])
+        more = f" About {_rounded(samples * (half_width / margin) ** 2)} would." if margin > half_width / 20 else ""
+        found.append(
+            f"{samples} samples do not show more: without a confidence bound {losses.exit_rate[unbounded]:.1%} would "
+            f"leave early instead of {losses.exit_rate[chosen]:.1%}.{more}"
+        )
+    return tuple(found)
+
+
+def _rounded(number: float) -> str:
+    scale = 10 ** max(0, floor(log10(max(number, 1.0))) - 1)
+    return f"{ceil(number / scale) * scale:,}"

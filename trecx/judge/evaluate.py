@@ -1,0 +1,195 @@
+"""How right and how cheap a model with exits is, on one split, at the thresholds in force and at all others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from trecx import criteria
+from trecx.errors import TrecxError
+from trecx.judge.calibrate import break_even, threshold
+from trecx.judge.sweep import Sweep, sweep
+from trecx.judge.trace import Trace
+
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers with its 95 % Wilson interval, and on what it was measured."""
+
+    value: float
+    low: float
+    high: float
+    right: int
+    samples: int
+    split: str
+
+
+@dataclass(frozen=True)
+class ExitEvaluation:
+    """One exit: MACs from input to its answer, every head on the way included; how many leave there.
+
+    `accuracy` is over all samples, `accuracy_taken` over those that leave here (None if nobody does). `auroc` is the
+    chance that a right answer of this exit has a higher score than a wrong one (0.5: the score says nothing); None for
+    the final exit and where all answers are right, or all wrong.
+    """
+
+    name: str
+    macs: int
+    accuracy: Accuracy
+    taken: int
+    rate: float
+    accuracy_taken: Accuracy | None
+    auroc: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Accuracy against mean MACs over all attainable thresholds, from "never" upwards; arrays `(points,)`.
+
+    At the last point every sample leaves early. A threshold of None is "never".
+    """
+
+    thresholds: tuple[float | None, ...]
+    limits: np.ndarray
+    exit_rate: np.ndarray
+    accuracy: np.ndarray
+    macs: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A model with exits on one split.
+
+    `macs_worst`, `macs_mean`, `macs_backbone` per inference; `saving` is the share of the backbone's MACs saved in the
+    mean. `loss` is the accuracy lost against the backbone alone, in points (None where it was not run). `overthinking`
+    is the share of samples that an early exit gets right and the final one wrong; `oracle` the accuracy if every sample
+    left at its first right exit, `oracle_macs` the mean cost of that. `random_exit` is the accuracy of leaving at
+    random at the same exit rates.
+    """
+
+    split: str
+    samples: int
+    exits: tuple[ExitEvaluation, ...]
+    with_exits: Accuracy
+    backbone: Accuracy | None
+    loss: float | None
+    exit_rate: float
+    macs_worst: int
+    macs_mean: float
+    macs_backbone: int
+    saving: float
+    break_even: float
+    overthinking: float
+    oracle: float
+    oracle_macs: float
+    random_exit: float
+    thresholds: tuple[float | None, ...]
+    curve: Curve
+
+
+def accuracy(right: int, samples: int, split: str) -> Accuracy:
+    """A share with Wilson's 95 % interval, which stays inside [0, 1] and is honest near its ends."""
+    if not 0 <= right <= samples or samples == 0:
+        raise TrecxError(f"{right} right answers of {samples} samples make no accuracy.")
+    share, z2 = right / samples, _Z95**2
+    middle = (share + z2 / (2 * samples)) / (1 + z2 / samples)
+    half = _Z95 * sqrt(share * (1 - share) / samples + z2 / (4 * samples**2)) / (1 + z2 / samples)
+    return Accuracy(share, max(0.0, middle - half), min(1.0, middle + half), right, samples, split)
+
+
+def evaluate(
+    trace: Trace,
+    scales: Sequence[float],
+    limits: Sequence[int],
+    names: Sequence[str],
+    macs: Sequence[int],
+    macs_backbone: int,
+    split: str,
+    backbone_right: np.ndarray | None = None,
+) -> Evaluation:
+    """Judge a labelled trace.
+
+    `scales` and `limits` belong to the early exits; `names` and `macs` (from input to answer) to all exits;
+    `macs_backbone` is the backbone alone, without any exit; `backbone_right`, bool `(n,)`, its answers on the same
+    samples. The exits taken are the trace's own, which on a device are the device's.
+    """
+    if not len(names) == len(macs) == trace.exits == len(limits) + 1:
+        raise TrecxError(
+            f"The trace has {trace.exits} exits; there are {len(names)} names, {len(macs)} MAC counts and "
+            f"{len(limits)} limits.",
+            "Give a name and MACs for each exit and a limit for each early one.",
+        )
+    if backbone_right is not None and len(backbone_right) != len(trace):
+        raise TrecxError(
+            f"The backbone answered {len(backbone_right)} samples, the trace has {len(trace)}.",
+            "Run both on the same split.",
+        )
+    right = trace.right()
+    swept = sweep(trace, scales)
+    taken = np.bincount(trace.exit_taken, minlength=trace.exits)
+    rates = taken / len(trace)
+    answered = right[np.arange(len(trace)), trace.exit_taken]
+    with_exits = accuracy(int(answered.sum()), len(trace), split)
+    backbone = None if backbone_right is None else accuracy(int(np.sum(backbone_right)), len(trace), split)
+    mean = float(rates @ np.asarray(macs))
+    first_right = np.where(right.any(axis=1), right.argmax(axis=1), 0)
+    return Evaluation(
+        split=split,
+        samples=len(trace),
+        exits=tuple(_exit(trace, right, scales, k, names[k], macs[k], split) for k in range(trace.exits)),
+        with_exits=with_exits,
+        backbone=backbone,
+        loss=None if backbone is None else 100.0 * (backbone.right - with_exits.right) / len(trace),
+        exit_rate=float(1.0 - rates[-1]),
+        macs_worst=int(macs[-1]),
+        macs_mean=mean,
+        macs_backbone=macs_backbone,
+        saving=1.0 - mean / macs_backbone,
+        break_even=break_even(macs, macs_backbone, [float(r) for r in rates[:-1]]),
+        overthinking=float((right[:, :-1].any(axis=1) & ~right[:, -1]).mean()),
+        oracle=float(right.any(axis=1).mean()),
+        oracle_macs=float(np.asarray(macs, np.float64)[first_right].mean()),
+        random_exit=float(rates @ right.mean(axis=0)),
+        thresholds=tuple(threshold(limit) for limit in limits),
+        curve=_curve(swept, macs),
+    )
+
+
+def _exit(
+    trace: Trace, right: np.ndarray, scales: Sequence[float], index: int, name: str, macs: int, split: str
+) -> ExitEvaluation:
+    here = trace.exit_taken == index
+    taken = int(here.sum())
+    early = index < trace.exits - 1
+    return ExitEvaluation(
+        name=name,
+        macs=int(macs),
+        accuracy=accuracy(int(right[:, index].sum()), len(trace), split),
+        taken=taken,
+        rate=taken / len(trace),
+        accuracy_taken=accuracy(int(right[here, index].sum()), taken, split) if taken else None,
+        auroc=_auroc(criteria.sums(trace.logits[:, index], scales[index]), right[:, index]) if early else None,
+    )
+
+
+def _auroc(sums: np.ndarray, right: np.ndarray) -> float | None:
+    """Chance that a right answer has a smaller sum, hence a higher score, than a wrong one; ties count half."""
+    rights, wrongs = np.sort(sums[right]), sums[~right]
+    if not len(rights) or not len(wrongs):
+        return None
+    below = np.searchsorted(rights, wrongs, "left").sum(dtype=np.int64)
+    equal = np.searchsorted(rights, wrongs, "right").sum(dtype=np.int64) - below
+    return float((below + equal / 2) / (len(rights) * len(wrongs)))
+
+
+def _curve(swept: Sweep, macs: Sequence[int]) -> Curve:
+    return Curve(
+        thresholds=tuple(threshold(int(limit)) for limit in swept.limits),
+        limits=swept.limits,
+        exit_rate=swept.exit_rate,
+        accuracy=swept.accuracy,
+        macs=swept.mean_cost(macs),
+    )

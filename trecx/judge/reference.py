@@ -1,0 +1,208 @@
+"""The oracle: interpreters of the same `.tflite`. The only module that imports one.
+
+TFLM (`tflite-micro`, the pinned wheel) defines what is right: its C++ reference kernels and CMSIS-NN on Cortex-M give
+the same bytes. LiteRT's reference kernels are a second opinion.
+
+Both interpreters are C++ that trusts its input and aborts the process on a malformed file, so they are given only
+models that the compiler has already read and accepted; `isolated` keeps even an abort away from the caller.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib import metadata
+from importlib.util import find_spec
+from math import prod
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from trecx import criteria
+from trecx.errors import ToolMissing, TrecxError
+from trecx.judge.trace import Trace
+
+Progress = Callable[[int, int], None]
+_PROGRESS_STEP = 16
+
+
+def tflm_version() -> str:
+    """Name and version of the oracle, for reports."""
+    return _version("tflite-micro")
+
+
+def litert_version() -> str:
+    """Name and version of the second opinion, for reports."""
+    return _version("ai-edge-litert")
+
+
+def tflm_trace(
+    model: bytes,
+    logits: Sequence[int],
+    scores: Sequence[int],
+    inputs: np.ndarray,
+    scales: Sequence[float],
+    limits: Sequence[int],
+    labels: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> Trace:
+    """What TFLM answers to int8 `inputs` `(n, *shape)`, every exit evaluated for every sample.
+
+    `logits` and `scores` are tensor indices in the `.tflite`, one per exit in the order in which they are taken;
+    `scales` (of the logits) and `limits` belong to the early exits. The exit decision is `criteria.exit_taken`.
+    """
+    interpreter = _tflm(model)
+    shape = tuple(interpreter.get_input_details(0)["shape"])
+    wanted = (*logits, *scores)
+
+    def answer(sample: np.ndarray) -> list[np.ndarray]:
+        # The interpreter reuses the input's memory for later tensors: it must be set before every run.
+        interpreter.set_input(sample.reshape(shape), 0)
+        interpreter.invoke()
+        return [np.array(interpreter.GetTensor(index, 0)["tensor_data"]).reshape(-1) for index in wanted]
+
+    return _trace(answer, len(logits), inputs, scales, limits, labels, progress)
+
+
+def litert_trace(
+    model: bytes,
+    logits: Sequence[int],
+    scores: Sequence[int],
+    inputs: np.ndarray,
+    scales: Sequence[float],
+    limits: Sequence[int],
+    labels: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> Trace:
+    """What LiteRT's reference kernels (`BUILTIN_REF`) answer; arguments as for `tflm_trace`.
+
+    It agrees with TFLM in every operator but one. FULLY_CONNECTED requantizes in float32 there since TensorFlow 2.20
+    (acc * scale, rounded once), where TFLM and CMSIS-NN multiply by a 31-bit integer and round twice (doubling high
+    multiply, then shift). About one output in a hundred is on the boundary between the two, so logits that come from
+    FULLY_CONNECTED may differ by 1, and scores after them; nothing else may. See tensorflow #119412, LiteRT #8567.
+    """
+    interpreter = _litert(model)
+    entry = interpreter.get_input_details()[0]
+    wanted = (*logits, *scores)
+
+    def answer(sample: np.ndarray) -> list[np.ndarray]:
+        interpreter.set_tensor(entry["index"], sample.reshape(entry["shape"]))
+        interpreter.invoke()
+        return [interpreter.get_tensor(index).reshape(-1) for index in wanted]
+
+    return _trace(answer, len(logits), inputs, scales, limits, labels, progress)
+
+
+def tflm_tensors(model: bytes, sample: np.ndarray) -> dict[int, np.ndarray]:
+    """Every int8 activation that TFLM computes for one sample, by tensor index, in the tensor's own shape."""
+    interpreter = _tflm(model)
+    interpreter.set_input(sample.reshape(tuple(interpreter.get_input_details(0)["shape"])), 0)
+    interpreter.invoke()
+    return {
+        index: np.array(interpreter.GetTensor(index, 0)["tensor_data"], dtype=np.int8).reshape(shape)
+        for index, shape in _operator_outputs(model).items()
+    }
+
+
+def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of this module in a process of its own, so that an interpreter's abort is an error message.
+
+    `progress` cannot cross; leave it out. Costs about half a second for the new process.
+    """
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise TrecxError(
+                "The reference interpreter crashed on this model.",
+                "The file is malformed in a way that only an interpreter notices; convert the model again.",
+            ) from error
+
+
+def _trace(
+    answer: Callable[[np.ndarray], list[np.ndarray]],
+    exits: int,
+    inputs: np.ndarray,
+    scales: Sequence[float],
+    limits: Sequence[int],
+    labels: np.ndarray | None,
+    progress: Progress | None,
+) -> Trace:
+    if inputs.dtype != np.int8:
+        raise TrecxError(f"Inputs are {inputs.dtype}, the model takes int8.", "Quantize them with the input's scale.")
+    rows = []
+    try:
+        for done, sample in enumerate(inputs):
+            if progress and done % _PROGRESS_STEP == 0:
+                progress(done, len(inputs))
+            rows.append(answer(sample))
+    except (RuntimeError, ValueError) as error:
+        raise TrecxError(f"The reference interpreter cannot run this model: {error}.") from error
+    if progress:
+        progress(len(inputs), len(inputs))
+    if not rows:
+        raise TrecxError("There are no samples to run.", "Give the reference at least one input.")
+    every = np.stack([np.stack(row) for row in rows]).astype(np.int8, copy=False)
+    before, after = every[:, :exits], every[:, exits:]
+    return Trace(
+        logits=np.ascontiguousarray(before),
+        scores=np.ascontiguousarray(after),
+        exit_taken=criteria.exit_taken(before, tuple(scales), tuple(limits)),
+        labels=None if labels is None else np.asarray(labels, np.int32),
+    )
+
+
+def _tflm(model: bytes) -> Any:
+    if find_spec("tflite_micro") is None:
+        raise ToolMissing(
+            "The oracle, tflite-micro, is not installed.", "Install trecx again; its wheels are for Linux on x86-64."
+        )
+    from tflite_micro import runtime
+
+    # With every tensor preserved nothing shares memory: room for all of them, 16-byte aligned, and the bookkeeping.
+    arena = sum(prod(shape) + 64 for shape in _operator_outputs(model).values()) + 4 * len(model) + 2**18
+    try:
+        return runtime.Interpreter.from_bytes(
+            model, arena_size=arena, intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors
+        )
+    except (RuntimeError, ValueError) as error:
+        raise TrecxError(f"TFLM refuses this model: {error}.") from error
+
+
+def _litert(model: bytes) -> Any:
+    if find_spec("ai_edge_litert") is None:
+        raise ToolMissing("ai-edge-litert is not installed.", "Install it with: pip install ai-edge-litert.")
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    try:
+        interpreter = Interpreter(
+            model_content=model,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise TrecxError(f"LiteRT refuses this model: {error}.") from error
+    return interpreter
+
+
+def _operator_outputs(model: bytes) -> dict[int, tuple[int, ...]]:
+    """Shapes of the int8 tensors that operators write, by tensor index in execution order."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    shapes = {}
+    for position in range(graph.OperatorsLength()):
+        operator = graph.Operators(position)
+        for index in (int(operator.Outputs(k)) for k in range(operator.OutputsLength())):
+            tensor = graph.Tensors(index)
+            if tensor.Type() == schema.TensorType.INT8:
+                shapes[index] = tuple(int(tensor.Shape(k)) for k in range(tensor.ShapeLength()))
+    return shapes
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError as error:
+        raise ToolMissing(f"{package} is not installed.") from error

@@ -1,0 +1,261 @@
+"""`report.json`: everything that a build found out, with stable keys.
+
+The document is the dataclass `Report` below, field for field, plus "schema" as its first key. What was not measured is
+null, never a guess. `KEYS` documents every key; a test holds it to the dataclasses.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from math import isfinite
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from trecx.errors import TrecxError
+from trecx.judge.calibrate import Calibration, break_even_warning
+from trecx.judge.evaluate import Accuracy, Evaluation
+from trecx.judge.files import written_whole
+from trecx.judge.verify import Verification
+
+SCHEMA = "trecx-report/1"
+CURVE_POINTS = 201
+
+KEYS = (
+    ("schema", "name and version of this format; a new number means that a key changed its meaning or went away"),
+    ("tool", "version of trecx"),
+    ("task, title", "short name and readable name of the task"),
+    ("method", "how exits were attached and trained"),
+    ("criterion", "what an early exit decides by"),
+    ("model.file, sha256, bytes", "the int8 .tflite"),
+    ("exits[].name", "exits in the order in which they are taken; the last is the final exit"),
+    ("exits[].macs", "multiply-accumulates from input to this exit's answer, earlier heads included"),
+    ("exits[].accuracy", "int8 accuracy if every sample left here, or null"),
+    ("exits[].taken, rate", "samples that leave here at the thresholds in force, and their share, or null"),
+    ("exits[].accuracy_taken", "accuracy among those, or null"),
+    ("exits[].auroc", "chance that a right answer here has a higher score than a wrong one, or null"),
+    ("accuracy.float_without_exits", "the backbone alone before quantization, or null"),
+    ("accuracy.int8_without_exits", "the backbone alone as int8, or null"),
+    ("accuracy.int8_with_exits", "the compiled model at the thresholds in force, or null"),
+    ("*.accuracy.value, low, high", "share of right answers and its 95 % Wilson interval"),
+    ("*.accuracy.right, samples, split", "number of right answers, of samples, and which samples"),
+    ("loss", "points of accuracy lost by the exits against the int8 backbone alone on the same samples, or null"),
+    ("exit_rate", "share of samples that leave before the final exit, or null"),
+    ("macs.backbone, worst", "MACs of the backbone alone, and of a sample that goes to the final exit"),
+    ("macs.mean, saving", "mean MACs per sample, and the share of the backbone's saved, or null"),
+    ("break_even_rate", "exit rate from which on the exits save MACs"),
+    ("operating_point[].exit", "early exit"),
+    ("operating_point[].threshold, limit", "threshold on the highest score (null: never) and its integer form"),
+    ("calibration", "how the threshold was chosen, or null: see trecx/judge/calibrate.py"),
+    ("calibration.threshold, limit, exit_rate", "the choice, and what it does on the calibration samples"),
+    ("calibration.loss, bound", "points lost there: observed, and at most so many at the confidence"),
+    ("calibration.points, confidence, reference", "what was asked for, and what the loss is measured against"),
+    ("calibration.samples", "number of calibration samples"),
+    ("calibration.unbounded_threshold, unbounded_exit_rate", "what the observed loss alone would have allowed"),
+    ("calibration.warnings", "what the calibration could not show"),
+    ("analysis.overthinking", "share of samples that an early exit gets right and the final one wrong"),
+    ("analysis.oracle, oracle_macs", "accuracy and mean MACs if every sample left at its first right exit"),
+    ("analysis.random_exit", "accuracy of leaving at random at the same exit rates"),
+    ("verification[].target, oracle, inputs", "what was compared with what (name and version), on which inputs"),
+    ("verification[].samples, mismatches", "samples compared, and samples with any difference"),
+    ("verification[].exit_mismatches", "per exit: samples whose logits or scores there differ"),
+    ("verification[].taken_mismatches", "samples that left at another exit"),
+    ("verification[].first_sample, message", "the first sample that differs, and how, or null and empty"),
+    (
+        "verification[].difference",
+        "first differing operator: index, name, element (NHWC), expected, actual, differing, size, or null",
+    ),
+    ("targets[].name, title, compiler", "target, its readable name, C compiler with version"),
+    ("targets[].samples", "samples on which instructions were counted, or null"),
+    ("targets[].instructions[]", "mean executed instructions from input to each exit's answer, or null"),
+    ("targets[].instructions_mean", "mean at the thresholds in force, or null"),
+    ("targets[].flash, ram", "bytes of flash and of static RAM of the firmware, arena included, or null"),
+    ("targets[].model_flash", "bytes of flash of the model alone (weights, tables, code), or null"),
+    ("targets[].arena, stack", "bytes of the activation arena and of the deepest stack of one inference, or null"),
+    ("curve[].threshold, exit_rate, accuracy, macs", "accuracy against mean MACs over all thresholds, thinned"),
+    ("provenance", "where the weights come from: the provenance file as it is, or null"),
+    ("warnings[]", "complete sentences"),
+)
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """The file that was compiled; size in bytes."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ExitReport:
+    """One exit; what needs labels or samples is None without them."""
+
+    name: str
+    macs: int
+    accuracy: Accuracy | None = None
+    taken: int | None = None
+    rate: float | None = None
+    accuracy_taken: Accuracy | None = None
+    auroc: float | None = None
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """The three accuracies that matter, each with its samples and split."""
+
+    float_without_exits: Accuracy | None = None
+    int8_without_exits: Accuracy | None = None
+    int8_with_exits: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class MacsReport:
+    """MACs per inference; `mean` and `saving` need samples."""
+
+    backbone: int
+    worst: int
+    mean: float | None = None
+    saving: float | None = None
+
+
+@dataclass(frozen=True)
+class ThresholdReport:
+    """The threshold in force at an early exit."""
+
+    exit: str
+    threshold: float | None
+    limit: int
+
+
+@dataclass(frozen=True)
+class AnalysisReport:
+    """What the exits could do at best and at worst."""
+
+    overthinking: float
+    oracle: float
+    oracle_macs: float
+    random_exit: float
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """Costs on one target; instructions are counted, never cycles, sizes are bytes."""
+
+    name: str
+    title: str
+    compiler: str
+    samples: int | None = None
+    instructions: tuple[float, ...] | None = None
+    instructions_mean: float | None = None
+    flash: int | None = None
+    model_flash: int | None = None
+    ram: int | None = None
+    arena: int | None = None
+    stack: int | None = None
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One threshold of the curve; `macs` is the mean."""
+
+    threshold: float | None
+    exit_rate: float
+    accuracy: float
+    macs: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole of `report.json`; see `KEYS`."""
+
+    tool: str
+    task: str
+    title: str
+    method: str
+    criterion: str
+    model: ModelReport
+    exits: tuple[ExitReport, ...]
+    macs: MacsReport
+    break_even_rate: float | None
+    operating_point: tuple[ThresholdReport, ...]
+    accuracy: AccuracyReport = AccuracyReport()
+    loss: float | None = None
+    exit_rate: float | None = None
+    calibration: Calibration | None = None
+    analysis: AnalysisReport | None = None
+    verification: tuple[Verification, ...] = ()
+    targets: tuple[TargetReport, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    provenance: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accuracy | None = None) -> Report:
+    """The report with everything that a labelled split shows, and a warning where the exits do not pay."""
+    known = {e.name: e for e in evaluation.exits}
+    found = break_even_warning(evaluation.exit_rate, evaluation.break_even)
+    return replace(
+        report,
+        exits=tuple(ExitReport(**vars(known[e.name])) for e in report.exits),
+        accuracy=AccuracyReport(float_accuracy, evaluation.backbone, evaluation.with_exits),
+        loss=evaluation.loss,
+        exit_rate=evaluation.exit_rate,
+        macs=MacsReport(evaluation.macs_backbone, evaluation.macs_worst, evaluation.macs_mean, evaluation.saving),
+        break_even_rate=evaluation.break_even if isfinite(evaluation.break_even) else None,
+        analysis=AnalysisReport(
+            evaluation.overthinking, evaluation.oracle, evaluation.oracle_macs, evaluation.random_exit
+        ),
+        curve=_thinned(evaluation),
+        warnings=(*report.warnings, *((found,) if found else ())),
+    )
+
+
+def to_json(report: Report) -> str:
+    """The document as text: two spaces, keys in the order of the dataclasses, deterministic."""
+    document = {"schema": SCHEMA, **asdict(report)}
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write(report: Report, path: Path) -> None:
+    """Write `report.json`; an older one stays whole until the new one is."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(to_json(report), encoding="utf-8")
+
+
+def read(path: Path) -> Report:
+    """Read what `write` wrote; raise TrecxError where the file is not such a report."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        schema = document.pop("schema")
+        if schema != SCHEMA:
+            raise ValueError(f"schema {schema!r}, expected {SCHEMA!r}")
+        report: Report = _typed(Report, document)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TrecxError(f"{path} is not a report: {error}.", "Run `trecx report` to write it again.") from error
+    return report
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """`value` from JSON as the annotated type `kind`: dataclasses, tuples, optionals and plain values."""
+    if get_origin(kind) is UnionType:
+        return None if value is None else _typed(get_args(kind)[0], value)
+    if get_origin(kind) is tuple:
+        return tuple(_typed(get_args(kind)[0], item) for item in value)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        if unknown := set(value) - {f.name for f in fields(kind)}:
+            raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
+        return kind(**{name: _typed(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+    return value
+
+
+def _thinned(evaluation: Evaluation) -> tuple[CurvePoint, ...]:
+    """At most `CURVE_POINTS` points, evenly spread over the exit rate, both ends kept."""
+    curve = evaluation.curve
+    wanted = [k / (CURVE_POINTS - 1) for k in range(CURVE_POINTS)]
+    kept = sorted({min(int(curve.exit_rate.searchsorted(rate)), len(curve.limits) - 1) for rate in wanted})
+    return tuple(
+        CurvePoint(curve.thresholds[k], float(curve.exit_rate[k]), float(curve.accuracy[k]), float(curve.macs[k]))
+        for k in kept
+    )

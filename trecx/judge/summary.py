@@ -1,0 +1,171 @@
+"""The report as a person reads it: a few tables and sentences, the same in a terminal and in a pipe.
+
+Its own words are ASCII, and in `text` its lines too, so that no pipe refuses them.
+"""
+
+from collections.abc import Iterator
+from io import StringIO
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from trecx.judge.evaluate import Accuracy
+from trecx.judge.report import Report
+from trecx.judge.verify import Verification
+
+_NONE = "-"
+_ASCII = str.maketrans("\u2500\u2026", "-~")
+
+
+def render(report: Report) -> Group:
+    """What `rich.print` shows of a report."""
+    return Group(*_parts(report))
+
+
+def text(report: Report, width: int = 100) -> str:
+    """The same as plain text, without colours or control characters, for pipes and files."""
+    stream = StringIO()
+    Console(file=stream, width=width, color_system=None, force_terminal=False, legacy_windows=False).print(
+        render(report)
+    )
+    lines = stream.getvalue().translate(_ASCII).splitlines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _parts(report: Report) -> Iterator[RenderableType]:
+    yield Text.assemble(
+        (report.title, "bold"), f"  method {report.method}, {report.model.file} {report.model.bytes:,} bytes"
+    )
+    yield ""
+    yield _accuracy(report)
+    yield _exits(report)
+    yield ""
+    for sentence in _computation(report):
+        yield Padding(sentence, (0, 0, 0, 2))
+    if report.targets:
+        yield ""
+        yield _targets(report)
+    yield ""
+    if report.verification:
+        for outcome in report.verification:
+            yield Padding(_verification(outcome), (0, 0, 0, 2))
+    else:
+        yield Padding("Not verified against the oracle yet.", (0, 0, 0, 2), style="yellow")
+    for warning in report.warnings:
+        yield Padding(Text.assemble(("Warning: ", "bold yellow"), warning), (0, 0, 0, 2))
+
+
+def _accuracy(report: Report) -> RenderableType:
+    found = report.accuracy
+    rows = (
+        ("backbone alone, float", found.float_without_exits),
+        ("backbone alone, int8", found.int8_without_exits),
+        ("with exits, int8", found.int8_with_exits),
+    )
+    measured = [accuracy for _, accuracy in rows if accuracy]
+    if not measured:
+        return Padding("Accuracy: not measured, there was no labelled test data.", (0, 0, 1, 2))
+    same = len({(a.samples, a.split) for a in measured}) == 1
+    table = _table("accuracy", "", "95 % interval", *(() if same else ("samples", "split")))
+    for name, accuracy in rows:
+        emphasis = "bold" if accuracy is not None and accuracy is found.int8_with_exits else ""
+        table.add_row(name, *_shares(accuracy)[: 2 if same else 4], style=emphasis)
+    if not same:
+        return Group(table, "")
+    return Group(table, Text(f"  on {measured[0].samples:,} samples: {measured[0].split}", style="italic"), "")
+
+
+def _shares(accuracy: Accuracy | None) -> tuple[str, ...]:
+    if accuracy is None:
+        return ("not measured", "", "", "")
+    interval = f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f}"
+    return (_percent(accuracy.value), interval, f"{accuracy.samples:,}", escape(accuracy.split))
+
+
+def _exits(report: Report) -> Table:
+    table = _table("exit", "threshold", "MACs to here", "of backbone", "accuracy", "leave here", "right of those")
+    thresholds = {p.exit: p.threshold for p in report.operating_point}
+    for exit_ in report.exits:
+        early = exit_.name in thresholds
+        threshold = thresholds.get(exit_.name)
+        table.add_row(
+            escape(exit_.name),
+            ("never" if threshold is None else f"{threshold:g}") if early else "",
+            f"{exit_.macs:,}",
+            f"{exit_.macs / report.macs.backbone:.0%}",
+            _percent(exit_.accuracy.value) if exit_.accuracy else _NONE,
+            _percent(exit_.rate) if exit_.rate is not None else _NONE,
+            _percent(exit_.accuracy_taken.value) if exit_.accuracy_taken else _NONE,
+        )
+    return table
+
+
+def _computation(report: Report) -> Iterator[Text]:
+    macs = report.macs
+    if macs.mean is not None and macs.saving is not None:
+        change = f"{abs(macs.saving):.1%} {'below' if macs.saving >= 0 else 'above'} the backbone's {macs.backbone:,}"
+        yield Text.assemble("Mean ", (f"{macs.mean:,.0f} MACs", "bold"), f", {change}; worst case {macs.worst:,}.")
+    else:
+        yield Text(f"Worst case {macs.worst:,} MACs, backbone {macs.backbone:,}; the mean needs test data.")
+    if report.loss is not None:
+        word = "lost" if report.loss >= 0 else "gained"
+        yield Text(f"{abs(report.loss):.2f} points of accuracy {word} against the int8 backbone on the same samples.")
+    if report.break_even_rate is not None:
+        actual = "" if report.exit_rate is None else f"; {_percent(report.exit_rate)} do"
+        yield Text(f"Exits pay once {_percent(report.break_even_rate)} of the samples leave early{actual}.")
+    if (calibration := report.calibration) is not None:
+        yield Text(
+            f"Threshold calibrated on {calibration.samples:,} validation samples: {calibration.loss:.2f} points lost "
+            f"there against {calibration.reference}, at most {calibration.bound:.2f} with {calibration.confidence:.0%} "
+            f"confidence ({calibration.points:g} allowed)."
+        )
+
+
+def _targets(report: Report) -> Table:
+    """Targets side by side, one line per quantity that any of them knows."""
+    targets = report.targets
+    table = _table("firmware", *(escape(t.title) for t in targets))
+    lines: list[tuple[str, list[float | None]]] = [
+        (f"instructions to {e.name}", [t.instructions[k] if t.instructions else None for t in targets])
+        for k, e in enumerate(report.exits)
+    ]
+    lines += [
+        ("instructions, mean", [t.instructions_mean for t in targets]),
+        ("instructions counted on samples", [t.samples for t in targets]),
+        ("flash, bytes", [t.flash for t in targets]),
+        ("of it the model", [t.model_flash for t in targets]),
+        ("RAM, bytes", [t.ram for t in targets]),
+        ("of it the arena", [t.arena for t in targets]),
+        ("stack, bytes", [t.stack for t in targets]),
+    ]
+    for name, values in lines:
+        if any(value is not None for value in values):
+            table.add_row(escape(name), *(_number(value) for value in values))
+    return table
+
+
+def _verification(outcome: Verification) -> Text:
+    what = f"{outcome.samples:,} samples" + (f" ({outcome.inputs})" if outcome.inputs else "")
+    if outcome.mismatches:
+        return Text.assemble((f"{outcome.target}: DIFFERS ", "bold red"), outcome.message)
+    return Text.assemble((f"{outcome.target}: bit-exact", "bold green"), f" on {what}, oracle {outcome.oracle}.")
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="dim", show_edge=False, padding=(0, 1))
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="left" if name == "split" else "right")
+    return table
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.0f}"
