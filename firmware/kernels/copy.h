@@ -1,0 +1,23 @@
+/* RESHAPE and STRIDED_SLICE: pack runs of contiguous bytes.
+ *
+ *   out[run * length + k] = in[run * stride + k]
+ *
+ * Exact; nothing is rounded. */
+#ifndef TRECX_KERNELS_COPY_H
+#define TRECX_KERNELS_COPY_H
+
+#include <string.h>
+
+#include "requantize.h"
+
+typedef struct {
+  int32_t runs, run_length, input_stride; /* input_stride: bytes from run to run */
+} trecx_copy_params;
+
+TRECX_INLINE void trecx_copy(const int8_t *input, int8_t *output, const trecx_copy_params p) {
+  for (int32_t run = 0; run < p.runs; run++) {
+    memcpy(output + run * p.run_length, input + run * p.input_stride, (size_t)p.run_length);
+  }
+}
+
+#endif

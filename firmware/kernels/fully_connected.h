@@ -1,0 +1,34 @@
+/* FULLY_CONNECTED, int8, weights (outputs, inputs).
+ *
+ *   out[o] = clamp(zo + requantize(bias[o] + sum of w[o][i] * in[i]))
+ *
+ * The input's zero point zx is folded into the bias: b - zx * sum(w). The input is `runs` runs of contiguous bytes.
+ * Rounding: requantize.h; per-tensor weights repeat their multiplier and shift for every output. */
+#ifndef TRECX_KERNELS_FULLY_CONNECTED_H
+#define TRECX_KERNELS_FULLY_CONNECTED_H
+
+#include "dot.h"
+#include "requantize.h"
+
+typedef struct {
+  int32_t runs, run_length, input_stride; /* input_stride: bytes from run to run */
+  int32_t outputs;
+  int32_t shifts_right; /* all shifts are negative */
+  int32_t output_zero_point, output_min, output_max;
+} trecx_fully_connected_params;
+
+TRECX_INLINE void trecx_fully_connected(const int8_t *input, int8_t *output, const int8_t *weights,
+                                        const int32_t *bias, const int32_t *multipliers, const int8_t *shifts,
+                                        const trecx_fully_connected_params p) {
+  for (int32_t o = 0; o < p.outputs; o++) {
+    int32_t sum = bias[o];
+    for (int32_t run = 0; run < p.runs; run++) {
+      sum += trecx_dot(input + run * p.input_stride, weights + (o * p.runs + run) * p.run_length, p.run_length);
+    }
+    const int32_t scaled = p.shifts_right ? trecx_requantize_right(sum, multipliers[o], shifts[o])
+                                          : trecx_requantize(sum, multipliers[o], shifts[o]);
+    output[o] = trecx_clamp(scaled + p.output_zero_point, p.output_min, p.output_max);
+  }
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* QUANTIZE from int8 to int8: another scale and zero point.
+ *
+ *   out = clamp(zo + requantize(in - zx, m, s))
+ *
+ * Rounding: requantize.h. */
+#ifndef TRECX_KERNELS_QUANTIZE_H
+#define TRECX_KERNELS_QUANTIZE_H
+
+#include "requantize.h"
+
+typedef struct {
+  int32_t runs, run_length, input_stride; /* input_stride: bytes from run to run */
+  int32_t input_zero_point;
+  int32_t multiplier, shift;
+  int32_t output_zero_point;
+} trecx_quantize_params;
+
+TRECX_INLINE void trecx_quantize(const int8_t *input, int8_t *output, const trecx_quantize_params p) {
+  for (int32_t run = 0; run < p.runs; run++) {
+    for (int32_t k = 0; k < p.run_length; k++) {
+      const int32_t x = input[run * p.input_stride + k] - p.input_zero_point;
+      const int32_t scaled = trecx_requantize(x, p.multiplier, p.shift);
+      *output++ = trecx_clamp(scaled + p.output_zero_point, INT8_MIN, INT8_MAX);
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,180 @@
+"""Random two-exit networks in the shape of T-RecX's, as `.tflite` files: every rewrite and the planner at work."""
+
+import hashlib
+from collections.abc import Sequence
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from vectors.single_op import OPTIONS, NodeBuilder, _buffer, _tensor
+
+from trecx import exits as door
+from trecx.compiler.ir import Node, Tensor
+
+NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
+SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
+CLASSES = 5
+
+
+def flatbuffer(nodes: Sequence[Node], source: Tensor, outputs: dict[str, Tensor]) -> bytes:
+    """A `.tflite` of `nodes` in this order, its outputs named by a signature."""
+    tensors = {t.index: t for node in nodes for t in (*node.inputs, *node.outputs) if t is not None}
+    place = {index: k for k, index in enumerate(tensors)}
+    names = sorted({node.name for node in nodes})
+    subgraph = schema.SubGraphT()
+    subgraph.tensors = [_tensor(t, k + 1) for k, t in enumerate(tensors.values())]
+    subgraph.inputs, subgraph.outputs = [place[source.index]], [place[t.index] for t in outputs.values()]
+    subgraph.operators = []
+    for node in nodes:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = names.index(node.name)
+        operator.inputs = [-1 if t is None else place[t.index] for t in node.inputs]
+        operator.outputs = [place[t.index] for t in node.outputs]
+        operator.builtinOptionsType = OPTIONS[type(node.options).__name__]
+        operator.builtinOptions = node.options
+        subgraph.operators.append(operator)
+    model = schema.ModelT()
+    model.version, model.subgraphs = 3, [subgraph]
+    model.buffers = [schema.BufferT(), *(_buffer(t.data) for t in tensors.values())]
+    model.operatorCodes = []
+    for name in names:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        code.version = 1
+        model.operatorCodes.append(code)
+    model.signatureDefs = [_signature(source, outputs, place)]
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _signature(source: Tensor, outputs: dict[str, Tensor], place: dict[int, int]) -> schema.SignatureDefT:
+    def entry(name: str, tensor: Tensor) -> schema.TensorMapT:
+        packed = schema.TensorMapT()
+        packed.name, packed.tensorIndex = name, place[tensor.index]
+        return packed
+
+    packed = schema.SignatureDefT()
+    packed.signatureKey = "serving_default"
+    packed.inputs = [entry("input", source)]
+    packed.outputs = [entry(name, tensor) for name, tensor in outputs.items()]
+    return packed
+
+
+class Network:
+    """Adds nodes one after another; activations get scales that keep values spread."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        self.build = NodeBuilder()
+        self.nodes: list[Node] = []
+
+    def activation(self, *shape: int, scale: float = 0.05, zero_point: int | None = None) -> Tensor:
+        return self.build.activation(
+            (1, *shape), scale, int(self.random.integers(-128, 128)) if zero_point is None else zero_point
+        )
+
+    def add(self, name: str, inputs: Sequence[Tensor], output: Tensor, options: object) -> Tensor:
+        self.nodes.append(Node(len(self.nodes), name, tuple(inputs), (output,), options))
+        return output
+
+    def conv(self, x: Tensor, channels: int, kernel: int, stride: int, depthwise: bool = False) -> Tensor:
+        """CONV_2D or DEPTHWISE_CONV_2D with SAME padding and ReLU, weights per channel."""
+        height, width, depth = x.shape[1:]
+        channels = depth if depthwise else channels
+        shape = (1, kernel, kernel, depth) if depthwise else (channels, kernel, kernel, depth)
+        axis = 3 if depthwise else 0
+        values = self.random.integers(-127, 128, shape).astype(np.int8)
+        weights = self.build.weights(values, self.random.uniform(0.001, 0.01, channels), axis)
+        bias = self.build.bias(self.random.integers(-3000, 3000, channels).astype(np.int32), x, weights)
+        output = self.activation(-(-height // stride), -(-width // stride), channels, zero_point=-128)
+        options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
+        options.padding, options.strideH, options.strideW = SAME, stride, stride
+        options.dilationHFactor = options.dilationWFactor = 1
+        options.fusedActivationFunction = RELU
+        if depthwise:
+            options.depthMultiplier = 1
+        name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        return self.add(name, (x, weights, bias), output, options)
+
+    def residual(self, a: Tensor, b: Tensor) -> Tensor:
+        """ADD with ReLU."""
+        options = schema.AddOptionsT()
+        options.fusedActivationFunction = RELU
+        return self.add("ADD", (a, b), self.activation(*a.shape[1:], zero_point=-128), options)
+
+    def prefix(self, x: Tensor, channels: int) -> Tensor:
+        """STRIDED_SLICE to the first channels."""
+        ends = [0, 0, 0, channels]
+        constants = [self.build.integers(v) for v in ([0] * 4, ends, [1] * 4)]
+        options = schema.StridedSliceOptionsT()
+        options.beginMask = options.endMask = 0b0111
+        assert x.quant is not None
+        output = self.build.activation((*x.shape[:3], channels), x.scale, x.zero_point)
+        return self.add("STRIDED_SLICE", (x, *constants), output, options)
+
+    def pool(self, x: Tensor, height: int, width: int) -> Tensor:
+        """AVERAGE_POOL_2D, VALID, stride as the filter."""
+        options = schema.Pool2DOptionsT()
+        options.padding, options.strideH, options.strideW = VALID, height, width
+        options.filterHeight, options.filterWidth = height, width
+        shape = (1, x.shape[1] // height, x.shape[2] // width, x.shape[3])
+        return self.add("AVERAGE_POOL_2D", (x,), self.build.activation(shape, x.scale, x.zero_point), options)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """RESHAPE to one row."""
+        output = self.build.activation((1, x.size), x.scale, x.zero_point)
+        return self.add("RESHAPE", (x, self.build.integers([1, x.size])), output, schema.ReshapeOptionsT())
+
+    def requantized(self, x: Tensor, like: Tensor) -> Tensor:
+        """QUANTIZE to the scale of another tensor."""
+        output = self.build.activation(x.shape, like.scale, like.zero_point)
+        return self.add("QUANTIZE", (x,), output, schema.QuantizeOptionsT())
+
+    def joined(self, a: Tensor, b: Tensor) -> Tensor:
+        """CONCATENATION of two rows, the second requantized to the first."""
+        options = schema.ConcatenationOptionsT()
+        options.axis = 1
+        output = self.build.activation((1, a.size + b.size), a.scale, a.zero_point)
+        return self.add("CONCATENATION", (a, self.requantized(b, a)), output, options)
+
+    def classifier(self, x: Tensor) -> Tensor:
+        """FULLY_CONNECTED and SOFTMAX."""
+        values = self.random.integers(-127, 128, (CLASSES, x.size)).astype(np.int8)
+        weights = self.build.weights(values, np.array([0.01]), 0)
+        bias = self.build.bias(self.random.integers(-500, 500, CLASSES).astype(np.int32), x, weights)
+        options = schema.FullyConnectedOptionsT()
+        logits = self.add("FULLY_CONNECTED", (x, weights, bias), self.activation(CLASSES, scale=0.08), options)
+        softmax = schema.SoftmaxOptionsT()
+        softmax.beta = 1.0
+        scores = self.build.activation((1, CLASSES), 1 / 256, -128)
+        return self.add("SOFTMAX", (logits,), scores, softmax)
+
+
+def two_exits(seed: int) -> tuple[bytes, door.Exits]:
+    """A random network with an early exit, an early view of the final map, and the early head's ops listed last."""
+    net = Network(seed)
+    random = net.random
+    source = net.activation(int(random.integers(7, 14)), int(random.integers(5, 12)), int(random.integers(1, 4)))
+    width = 2 * int(random.integers(2, 5))
+    x = net.conv(source, width, int(random.integers(2, 5)), int(random.integers(1, 3)))
+    if random.random() < 0.5:
+        x = net.residual(x, net.conv(net.conv(x, width, 3, 1), width, 3, 1))
+    tap = net.conv(net.conv(x, width, 3, 1, depthwise=True), width, 1, 1)
+    features = net.conv(net.conv(tap, width, 3, 1, depthwise=True), width, 1, int(random.integers(1, 3)))
+    pooled = net.flat(net.pool(features, *features.shape[1:3]))
+    view = net.conv(net.prefix(features, width // 2), 0, 3, 1, depthwise=True)
+    final = net.classifier(net.joined(pooled, net.flat(net.pool(view, *view.shape[1:3]))))
+    head = net.conv(net.prefix(tap, width // 2), 0, 3, 2, depthwise=True)
+    early = net.classifier(net.flat(net.pool(head, *(min(2, d) for d in head.shape[1:3]))))
+    content = flatbuffer(net.nodes, source, {"late": final, "soon": early})
+    exits = door.Exits(
+        task="none",
+        method="none",
+        model_file="model.tflite",
+        model_sha256=hashlib.sha256(content).hexdigest(),
+        classes=tuple("abcde"),
+        exits=(door.ExitSpec("early", "soon", "max_score"), door.ExitSpec("final", "late")),
+        operating_points=(door.OperatingPoint("middle", {"early": 0.5}),),
+    )
+    return content, exits

@@ -1,0 +1,63 @@
+"""The generated C as text: it is what the golden files say, and the same every time.
+
+After a change that is meant, look at the difference and renew them: TRECX_GOLDEN=write pytest tests/test_emit.py
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from networks import two_exits
+
+from trecx.compiler import tflite
+from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, c_string, emit, known_answer_input
+from trecx.compiler.optimise import optimise
+from trecx.compiler.plan import plan_memory
+
+GOLDEN = Path(__file__).parent / "golden"
+FILES = ("net.h", "net.c", "net_data.h", "net_test.c", "trecx_model.h")
+
+
+def emitted() -> dict[str, str]:
+    content, exits = two_exits(0)
+    graph = optimise(tflite.parse(content, exits))
+    names = Names("net", "A random network", "0123abcd", exits.classes, "net01", 128)
+    answers = KnownAnswers("an oracle", (KnownAnswer(1, (0,), 1, 2, (1, 2, 3, 4, -5), (5, 4, 3, 2, -1)),))
+    return emit(graph, plan_memory(graph), names, exits.thresholds(), answers)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_generated_text_is_golden(name):
+    text = emitted()[name]
+    if os.environ.get("TRECX_GOLDEN") == "write":
+        GOLDEN.mkdir(exist_ok=True)
+        (GOLDEN / name).write_text(text)
+    assert text == (GOLDEN / name).read_text()
+
+
+def test_generated_text_is_the_same_every_time():
+    assert emitted() == emitted()
+
+
+def test_only_the_kernels_that_are_used_come_along():
+    kernels = {name for name in emitted() if name.startswith("kernels/")}
+    assert {"kernels/conv_2d.h", "kernels/softmax.h", "kernels/requantize.h"} <= kernels
+    assert not kernels & {"kernels/pad.h", "kernels/mean.h", "kernels/concatenation.h"}
+
+
+@pytest.mark.parametrize("word", ["malloc", "float", "double", "printf", "stdio", "stdlib", "__DATE__"])
+def test_the_inference_path_is_free_of(word):
+    files = {name: text for name, text in emitted().items() if name.endswith(".c") or name.startswith("kernels/")}
+    code = {name: re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL) for name, text in files.items()}
+    assert [name for name, text in code.items() if re.search(rf"\b{word}\b", text)] == []
+
+
+def test_a_c_string_holds_any_text():
+    assert c_string('a"b\\?') == '"a\\042b\\134\\077"'
+    assert c_string("é\n") == '"\\303\\251\\012"'
+
+
+def test_the_known_answer_input_is_that_of_the_generated_test():
+    # First values of the generator: 1 * 1664525 + 1013904223 = 0x3C88596C, whose top byte is 0x3C.
+    assert known_answer_input(1, 2).tolist() == [0x3C - 128, known_answer_input(0x3C88596C, 1)[0]]

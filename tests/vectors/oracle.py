@@ -1,0 +1,29 @@
+"""What interpreters compute for a case. The only file of these tests that imports one."""
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from tflite_micro import runtime
+
+from vectors.cases import Case
+from vectors.single_op import flatbuffer
+
+
+def tflm(case: Case) -> np.ndarray:
+    """The output of TensorFlow Lite Micro, int8."""
+    interpreter = runtime.Interpreter.from_bytes(flatbuffer(case.node), arena_size=64 * 1024)
+    for k, values in enumerate(case.inputs):
+        interpreter.set_input(values, k)
+    interpreter.invoke()
+    return np.array(interpreter.get_output(0))
+
+
+def litert(case: Case) -> np.ndarray:
+    """The output of LiteRT's reference kernels, int8."""
+    interpreter = Interpreter(
+        model_content=flatbuffer(case.node), experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    for detail, values in zip(interpreter.get_input_details(), case.inputs, strict=True):
+        interpreter.set_tensor(detail["index"], values)
+    interpreter.invoke()
+    return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))

@@ -1,0 +1,1 @@
+"""COMPILE: `.tflite` and `exits.json` to C."""

@@ -1,0 +1,281 @@
+"""Turns a planned graph into C text. Decisions are made here, templates only lay them out; the same input always gives
+the same bytes: no time, no path, no machine."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jinja2
+import numpy as np
+
+from trecx import __version__, criteria, resources
+from trecx.compiler.ir import Graph, KernelCall, Op, Table, Tensor
+from trecx.compiler.plan import Plan, Stage
+from trecx.errors import TrecxError
+
+NAME = re.compile(r"(?!trecx)[a-z][a-z0-9_]{0,31}")
+VALUES_PER_LINE = {"int8_t": 24, "uint8_t": 24, "int16_t": 16, "int32_t": 10, "uint32_t": 10}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the C is called and what it says of itself. `runner_offset` is 128 where the runner's payload is uint8."""
+
+    name: str
+    title: str
+    sha256: str
+    class_names: tuple[str, ...]
+    runner_name: str
+    runner_offset: int = 0
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    """One recorded inference on the bytes of the test's generator started at `seed`."""
+
+    seed: int
+    limits: tuple[int, ...]
+    exit: int
+    label: int
+    scores: tuple[int, ...]
+    logits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """Recorded inferences and the name and version of the interpreter that gave them."""
+
+    oracle: str
+    cases: tuple[KnownAnswer, ...]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel specialised for constants, shared by all ops with the same kernel, params and table types."""
+
+    name: str
+    comment: str
+    call: KernelCall
+    inputs: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a specialised function, with C expressions for its arguments in order."""
+
+    index: int
+    function: str
+    arguments: tuple[str, ...]
+    comment: str
+    output: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class StageText:
+    """A stage as the template lays it out; `table` is the exit check's, None at the final exit."""
+
+    exit: str
+    macs: int
+    steps: tuple[Step, ...]
+    logits: int
+    table: str | None
+    softmax: Step | None
+
+
+@dataclass(frozen=True)
+class TableText:
+    """A constant array, its values wrapped in lines."""
+
+    name: str
+    ctype: str
+    comment: str
+    size: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExitText:
+    """An exit as the header documents it."""
+
+    name: str
+    macs: int
+    threshold: float | None
+
+
+def known_answer_input(seed: int, size: int) -> np.ndarray:
+    """The known-answer test's input, int8 `(size,)`: top bytes of the generator in `model_test.c`."""
+    values = np.empty(size, np.int8)
+    state = seed
+    for k in range(size):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        values[k] = (state >> 24) - 128
+    return values
+
+
+def emit(
+    graph: Graph, plan: Plan, names: Names, thresholds: Sequence[float | None], answers: KnownAnswers
+) -> dict[str, str]:
+    """All generated files by name, kernels included. Raises TrecxError where the model's name is no C identifier."""
+    if not NAME.fullmatch(names.name):
+        raise TrecxError(
+            f"{names.name!r} cannot name C functions.",
+            "Use lower-case letters, digits and _, 32 at most, and do not begin with trecx.",
+        )
+    writer = _Writer(graph, plan)
+    stages = tuple(writer.stage(k, stage) for k, stage in enumerate(plan.stages))
+    exits = tuple(
+        ExitText(_comment(stage.exit.name), plan.macs_to(k), thresholds[k] if k < len(thresholds) else None)
+        for k, stage in enumerate(plan.stages)
+    )
+    model = {
+        "name": names.name,
+        "NAME": names.name.upper(),
+        "title": _comment(names.title),
+        "version": __version__,
+        "sha256": names.sha256,
+        "exits": exits,
+        "class_names": names.class_names,
+        "input_bytes": graph.input.size,
+        "input_shape": _shape(graph.input),
+        "input_scale": f"{np.float32(graph.input.scale):.9g}f",
+        "input_zero_point": graph.input.zero_point,
+        "input_offset": plan.offsets[graph.input.index],
+        "arena_bytes": plan.arena_size,
+        "limits": tuple(criteria.limit(t) for t in thresholds),
+        "stages": stages,
+        "functions": tuple(writer.functions.values()),
+        "tables": tuple(writer.tables.values()),
+        "kernels": sorted({f.call.kernel for f in writer.functions.values()}),
+        "runner_name": names.runner_name,
+        "runner_offset": names.runner_offset,
+    }
+    environment = templates()
+    files = {
+        target: environment.get_template(source).render(m=model, answers=answers)
+        for target, source in (
+            (f"{names.name}.h", "model.h.j2"),
+            (f"{names.name}.c", "model.c.j2"),
+            (f"{names.name}_data.h", "model_data.h.j2"),
+            (f"{names.name}_test.c", "model_test.c.j2"),
+            ("trecx_model.h", "trecx_model.h.j2"),
+        )
+    }
+    return files | kernel_files([f.call.kernel for f in writer.functions.values()] + ["exit_check"])
+
+
+def templates() -> jinja2.Environment:
+    """The Jinja environment of every generated file."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resources.folder("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["c_string"] = c_string
+    return environment
+
+
+def kernel_files(kernels: Sequence[str]) -> dict[str, str]:
+    """The kernel headers in `kernels` and the headers they include, by path in the generated folder."""
+    root = resources.folder("firmware") / "kernels"
+    files: dict[str, str] = {}
+    pending = sorted(set(kernels))
+    while pending:
+        name = pending.pop()
+        if f"kernels/{name}.h" not in files:
+            text = (root / f"{name}.h").read_text(encoding="utf-8")
+            files[f"kernels/{name}.h"] = text
+            pending += re.findall(r'#include "([a-z0-9_]+)\.h"', text)
+    return files
+
+
+def c_string(text: str) -> str:
+    """A C string literal of UTF-8 `text`: everything but plain ASCII as octal escapes, no trigraphs."""
+    plain = set(range(32, 127)) - set(b'"\\?')
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode("utf-8", "replace")) + '"'
+
+
+def _comment(text: str) -> str:
+    """`text` made safe to stand in a C comment or string: names come from untrusted files."""
+    return re.sub(r"[^A-Za-z0-9 _.,:;()=+-]", "_", text)[:100]
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(d) for d in tensor.shape[1:] or tensor.shape)
+
+
+class _Writer:
+    """Collects functions and tables while the stages are laid out, so that equal ones are written once."""
+
+    def __init__(self, graph: Graph, plan: Plan) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.functions: dict[object, Function] = {}
+        self.tables: dict[object, TableText] = {}
+
+    def stage(self, number: int, stage: Stage) -> StageText:
+        """One stage with its exit check and its softmax."""
+        exit_ = stage.exit
+        steps = tuple(self.step(op, self.at(op.output)) for op in stage.ops)
+        table = None
+        if exit_.criterion is not None:
+            check = Table("check", "uint32_t", criteria.table(exit_.logits.scale))
+            table = self.table(check, f"exit{number}_check", f'exit check of "{_comment(exit_.name)}"')
+        answering = self.graph.producer(exit_.scores) if exit_.scores is not exit_.logits else None
+        softmax = self.step(answering, "result->scores") if answering is not None else None
+        return StageText(
+            exit=_comment(exit_.name),
+            macs=stage.macs,
+            steps=steps,
+            logits=self.plan.offsets[exit_.logits.index],
+            table=table,
+            softmax=softmax,
+        )
+
+    def at(self, tensor: Tensor) -> str:
+        """The C expression of a tensor's address."""
+        return f"arena + {self.plan.offsets[tensor.index]}"
+
+    def step(self, op: Op, output: str) -> Step:
+        """The call that computes `op` into the C expression `output`."""
+        call = op.call()
+        place = f"{op.index} {op.name}"
+        tables = tuple(self.table(t, f"op{op.index}_{t.name}", f"{place}: {t.name}") for t in call.tables)
+        return Step(
+            index=op.index,
+            function=self.function(call, op).name,
+            arguments=(*(self.at(t) for t in op.inputs), output, *tables),
+            comment=f"{place} {' + '.join(_shape(t) for t in op.inputs)} -> {_shape(op.output)}",
+            output=output,
+            bytes=op.output.size,
+        )
+
+    def function(self, call: KernelCall, op: Op) -> Function:
+        """The specialised function for a call, made on its first use."""
+        key = (call.kernel, call.params, tuple((t.name, t.ctype) for t in call.tables), len(op.inputs))
+        if key not in self.functions:
+            number = sum(f.call.kernel == call.kernel for f in self.functions.values())
+            comment = f"{op.name} {' + '.join(_shape(t) for t in op.inputs)} -> {_shape(op.output)}"
+            self.functions[key] = Function(f"{call.kernel}_{number}", comment, call, len(op.inputs))
+        return self.functions[key]
+
+    def table(self, table: Table, name: str, comment: str) -> str:
+        """The C name of a constant array; equal arrays are one."""
+        values = np.ascontiguousarray(table.values).ravel()
+        key = (table.ctype, values.tobytes())
+        if key not in self.tables:
+            shape = "x".join(str(d) for d in table.values.shape)
+            self.tables[key] = TableText(
+                name, table.ctype, f"{comment}, {shape}", values.size, _lines(values, table.ctype)
+            )
+        return self.tables[key].name
+
+
+def _lines(values: np.ndarray, ctype: str) -> tuple[str, ...]:
+    """Comma-separated integers, a fixed number to the line. INT32_MIN has no literal of its own type in C."""
+    suffix = "u" if ctype.startswith("u") else ""
+    literals = ["INT32_MIN" if v == -(2**31) else f"{v}{suffix}" for v in values.tolist()]
+    width = VALUES_PER_LINE[ctype]
+    return tuple(", ".join(literals[k : k + width]) + "," for k in range(0, len(literals), width))

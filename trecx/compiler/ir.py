@@ -1,0 +1,206 @@
+"""The typed graph between the `.tflite` reader and the C emitter. Every type is frozen; passes make new graphs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Quant:
+    """Affine quantization: real = scale * (q - zero_point); one entry per tensor, or one per slice along `axis`."""
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+
+class Refused(Exception):
+    """An op that cannot be compiled; `problems` are sentence fragments that say what about it is not supported."""
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A tensor without memory of its own: it starts `offset` bytes into the tensor with index `base`.
+
+    Its pixels lie `pixel_stride` bytes apart; only the channels of a wider tensor make that more than its own channels.
+    """
+
+    base: int
+    offset: int
+    pixel_stride: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A value of the graph. `shape` is NHWC with batch 1, or (1, n); `data` is set for constants only."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quant: Quant | None = None
+    data: np.ndarray | None = None
+    view: View | None = None
+
+    @property
+    def pixel_stride(self) -> int:
+        """Bytes from one pixel to the next: the number of channels, unless this is a view of something wider."""
+        return self.view.pixel_stride if self.view else self.shape[-1]
+
+    @property
+    def size(self) -> int:
+        """Number of elements, which is also the number of bytes of an int8 tensor."""
+        return prod(self.shape)
+
+    @property
+    def scale(self) -> float:
+        """The scale of a per-tensor quantized tensor."""
+        assert self.quant is not None and len(self.quant.scale) == 1
+        return self.quant.scale[0]
+
+    @property
+    def zero_point(self) -> int:
+        """The zero point of a per-tensor quantized tensor."""
+        assert self.quant is not None and len(self.quant.zero_point) >= 1
+        return self.quant.zero_point[0]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A constant array of the generated C: `ctype` is int8_t, int16_t, int32_t, uint8_t or uint32_t."""
+
+    name: str
+    ctype: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """How the generated C computes one op.
+
+    Calls `trecx_<kernel>(inputs..., output, tables..., (trecx_<kernel>_params){.field = value, ...})` of
+    `firmware/kernels/<kernel>.h`. `params` are literals, so the C compiler specialises the kernel; ops with the same
+    kernel and params share one specialised function. A kernel for any number of inputs takes them as one array of
+    pointers (`input_array`); its params may set array elements (`.field[1]`).
+    """
+
+    kernel: str
+    params: tuple[tuple[str, int], ...]
+    tables: tuple[Table, ...] = ()
+    input_array: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator as it stands in the `.tflite`: None is an omitted input, `options` is the schema's table."""
+
+    index: int
+    name: str
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    options: Any
+
+
+@dataclass(frozen=True)
+class Op(ABC):
+    """One operator. Subclasses live in `compiler/ops/`, one file each, and add their attributes as fields.
+
+    `inputs` are the activations it reads, in kernel order; constants (weights, bias, axes) are fields of the subclass.
+    `index` is its position in the `.tflite`, for messages and layer-by-layer comparison.
+    """
+
+    index: int
+    name: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+    # Whether the kernel can read an input whose pixels lie further apart than its channels (Tensor.pixel_stride).
+    reads_strided: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def read(cls, node: Node) -> Self:
+        """Build the op from a node; raise Refused with everything about it that is not supported."""
+
+    def macs(self) -> int:
+        """Multiply-accumulates: output elements x kernel volume, padding taps counted; 0 where it has none."""
+        return 0
+
+    @abstractmethod
+    def call(self) -> KernelCall:
+        """The kernel call that computes `output`."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A place where inference may answer: logits (before softmax, which the decision reads) and scores (after).
+
+    `output` is the name of the model's output that carries the scores.
+    """
+
+    name: str
+    output: str
+    logits: Tensor
+    scores: Tensor
+    criterion: str | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model: `ops` in an order that computes inputs first, `exits` in the order in which they are taken.
+
+    `views` are the tensors that ops removed by a rewrite once produced and that now lie inside another tensor;
+    `rewrites` names each exact rewrite with the number of times it applied.
+    """
+
+    input: Tensor
+    ops: tuple[Op, ...]
+    exits: tuple[Exit, ...]
+    views: tuple[Tensor, ...] = ()
+    rewrites: tuple[tuple[str, int], ...] = ()
+
+    def op(self, index: int) -> Op:
+        """The op that stands at `index` in the `.tflite`."""
+        return next(op for op in self.ops if op.index == index)
+
+    def producer(self, tensor: Tensor) -> Op | None:
+        """The op that computes `tensor`; None for the input and for views."""
+        return next((op for op in self.ops if op.output.index == tensor.index), None)
+
+    def tensors(self) -> dict[int, Tensor]:
+        """Every activation by its index."""
+        every = (self.input, *self.views, *(op.output for op in self.ops))
+        return {tensor.index: tensor for tensor in every}
+
+    def storage(self, tensor: Tensor) -> tuple[Tensor, int]:
+        """The tensor whose memory `tensor` lies in, and the offset in bytes from its start."""
+        known, offset = self.tensors(), 0
+        while tensor.view is not None:
+            offset += tensor.view.offset
+            tensor = known[tensor.view.base]
+        return tensor, offset
+
+    def check(self) -> None:
+        """Assert what every pass must keep: inputs exist before they are read, and each tensor has one producer."""
+        known = self.tensors()
+        ready = {self.input.index}
+        for op in self.ops:
+            assert op.output.index not in ready, f"{op.name} computes tensor {op.output.index} again"
+            for tensor in op.inputs:
+                assert known[tensor.index] is tensor, f"{op.name} reads an outdated tensor {tensor.index}"
+                assert ready & self._parts(tensor, known), f"{op.name} reads tensor {tensor.index} too early"
+            ready |= {op.output.index}
+        assert all(known[e.logits.index] is e.logits for e in self.exits)
+
+    def _parts(self, tensor: Tensor, known: dict[int, Tensor]) -> set[int]:
+        """Tensors whose computation fills (a part of) the memory of `tensor`."""
+        root, _ = self.storage(tensor)
+        return {t.index for t in known.values() if self.storage(t)[0] is root}

@@ -1,0 +1,73 @@
+"""ADD: two int8 activations of equal shape."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ai_edge_litert.schema_py_generated import AddOptionsT
+
+from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, multiplier
+from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ops import activation
+from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.runs import Runs
+
+# Fraction bits that each input gets before it is scaled to the common scale (TFLM's left_shift for int8).
+LEFT_SHIFT = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Op):
+    """out = round((round(a * factors[0]) + round(b * factors[1])) * factors[2]) in TFLM's fixed point."""
+
+    factors: tuple[Multiplier, Multiplier, Multiplier]
+    activation: int
+
+    reads_strided: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """Broadcasting is refused."""
+        inspection = Inspection(node)
+        inspection.operands(2)
+        options = inspection.options(AddOptionsT)
+        first, second, output = inspection.activation(0), inspection.activation(1), inspection.output()
+        activation.check(inspection, options.fusedActivationFunction)
+        equal = first.shape == second.shape
+        inspection.require(equal, f"inputs have shapes {first.shape} and {second.shape}; supported: equal shapes")
+        inspection.shape(output, first.shape)
+        inspection.finish()
+        common = 2.0 * max(first.scale, second.scale)
+        real = common / (2**LEFT_SHIFT * output.scale)
+        inspection.require(real < 1.0, "the output's scale is too fine for its inputs' (ratio 2^19 or more)")
+        inspection.finish()
+        factors = multiplier(first.scale / common), multiplier(second.scale / common), multiplier(real)
+        # |x - z| < 2^8, so that inputs stay below 2^28, each scaled by at most 1/2, and so does their sum.
+        assert all(factor.fits((INT8_MAX - INT8_MIN) << LEFT_SHIFT) for factor in factors)
+        return cls(node.index, node.name, (first, second), output, factors, options.fusedActivationFunction)
+
+    def call(self) -> KernelCall:
+        """`add`."""
+        low, high = activation.limits(self.activation, self.output)
+        runs = [Runs.of(tensor) for tensor in self.inputs]
+        if runs[0] != runs[1]:
+            channels = self.output.shape[-1]
+            runs = [Runs(self.output.size // channels, channels, tensor.pixel_stride) for tensor in self.inputs]
+        params = (
+            ("runs", runs[0].count),
+            ("run_length", runs[0].length),
+            ("input0_stride", runs[0].stride),
+            ("input1_stride", runs[1].stride),
+            ("left_shift", LEFT_SHIFT),
+            ("input0_zero_point", self.inputs[0].zero_point),
+            ("input0_multiplier", self.factors[0].value),
+            ("input0_shift", self.factors[0].shift),
+            ("input1_zero_point", self.inputs[1].zero_point),
+            ("input1_multiplier", self.factors[1].value),
+            ("input1_shift", self.factors[1].shift),
+            ("output_multiplier", self.factors[2].value),
+            ("output_shift", self.factors[2].shift),
+            ("output_zero_point", self.output.zero_point),
+            ("output_min", low),
+            ("output_max", high),
+        )
+        return KernelCall("add", params)

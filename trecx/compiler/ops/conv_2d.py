@@ -1,0 +1,92 @@
+"""CONV_2D: int8, per-channel or per-tensor symmetric weights, strides, SAME or VALID."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ai_edge_litert.schema_py_generated import Conv2DOptionsT
+
+from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ops import activation, window
+from trecx.compiler.ops.channels import Channels, check_weights, read_channels
+from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.window import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Conv2D(Op):
+    """out[y, x, o] = sum over ky, kx, i of w[o, ky, kx, i] * in[y*s + ky - before, x*s + kx - before, i]."""
+
+    channels: Channels
+    rows: Window
+    columns: Window
+    activation: int
+
+    reads_strided: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """Weights are (output channels, height, width, input channels)."""
+        inspection = Inspection(node)
+        inspection.operands(2, 3)
+        options = inspection.options(Conv2DOptionsT)
+        source, output = inspection.activation(0, (4,)), inspection.output((4,))
+        window.check_padding(inspection, options.padding)
+        window.check_dilation(inspection, options.dilationHFactor, options.dilationWFactor)
+        activation.check(inspection, options.fusedActivationFunction)
+        strides = inspection.extent(options.strideH, "stride"), inspection.extent(options.strideW, "stride")
+        weights = check_weights(inspection, 4, 0)
+        units, height, width, depth = weights.shape
+        found = source.shape[3]
+        inspection.require(depth == found, f"weights expect {depth} channels, input has {found}; supported: one group")
+        rows = Window.over(source.shape[1], height, strides[0], options.padding)
+        columns = Window.over(source.shape[2], width, strides[1], options.padding)
+        inspection.shape(output, (1, rows.output, columns.output, units))
+        inspection.finish()
+        channels = read_channels(inspection, weights, 0, source, output)
+        function = options.fusedActivationFunction
+        return cls(node.index, node.name, (source,), output, channels, rows, columns, function)
+
+    def macs(self) -> int:
+        """Output elements x kernel volume."""
+        return self.output.size * (self.channels.weights.size // self.output.shape[3])
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether every output pixel reads exactly the input pixel at its place."""
+        return all((w.kernel, w.stride, w.padded) == (1, 1, False) for w in (self.rows, self.columns))
+
+    def call(self) -> KernelCall:
+        """`conv_1x1` where pixels map to pixels, else `conv_2d`."""
+        source = self.inputs[0]
+        low, high = activation.limits(self.activation, self.output)
+        requantization = (
+            ("shifts_right", int(self.channels.shifts_right)),
+            ("output_zero_point", self.output.zero_point),
+            ("output_min", low),
+            ("output_max", high),
+        )
+        if self.pointwise:
+            shape = (
+                ("pixels", self.rows.output * self.columns.output),
+                ("input_channels", source.shape[3]),
+                ("input_stride", source.pixel_stride),
+                ("output_channels", self.output.shape[3]),
+            )
+            return KernelCall("conv_1x1", shape + requantization, self.channels.tables())
+        geometry = (
+            ("input_height", self.rows.size),
+            ("input_width", self.columns.size),
+            ("input_channels", source.shape[3]),
+            ("input_stride", source.pixel_stride),
+            ("kernel_height", self.rows.kernel),
+            ("kernel_width", self.columns.kernel),
+            ("stride_height", self.rows.stride),
+            ("stride_width", self.columns.stride),
+            ("pad_top", self.rows.before),
+            ("pad_left", self.columns.before),
+            ("output_height", self.rows.output),
+            ("output_width", self.columns.output),
+            ("output_channels", self.output.shape[3]),
+            ("input_zero_point", source.zero_point),
+        )
+        return KernelCall("conv_2d", geometry + requantization, self.channels.tables())

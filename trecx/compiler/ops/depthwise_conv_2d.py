@@ -1,0 +1,81 @@
+"""DEPTHWISE_CONV_2D: int8, per-channel or per-tensor symmetric weights, strides, SAME or VALID."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ai_edge_litert.schema_py_generated import DepthwiseConv2DOptionsT
+
+from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ops import activation, window
+from trecx.compiler.ops.channels import Channels, check_weights, read_channels
+from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.window import Window
+
+
+@dataclass(frozen=True, eq=False)
+class DepthwiseConv2D(Op):
+    """out[y, x, o] = sum over ky, kx of w[ky, kx, o] * in[y*s + ky - before, x*s + kx - before, o // multiplier]."""
+
+    channels: Channels
+    rows: Window
+    columns: Window
+    depth_multiplier: int
+    activation: int
+
+    reads_strided: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """Weights are (1, height, width, output channels)."""
+        inspection = Inspection(node)
+        inspection.operands(2, 3)
+        options = inspection.options(DepthwiseConv2DOptionsT)
+        source, output = inspection.activation(0, (4,)), inspection.output((4,))
+        window.check_padding(inspection, options.padding)
+        window.check_dilation(inspection, options.dilationHFactor, options.dilationWFactor)
+        activation.check(inspection, options.fusedActivationFunction)
+        strides = inspection.extent(options.strideH, "stride"), inspection.extent(options.strideW, "stride")
+        weights = check_weights(inspection, 4, 3)
+        first, height, width, units = weights.shape
+        inspection.require(first == 1, f"weights have shape {weights.shape}; supported: (1, height, width, channels)")
+        multiple = units % source.shape[3] == 0
+        inspection.require(multiple, f"weights have {units} channels, no multiple of the input's {source.shape[3]}")
+        # depth_multiplier is redundant in the file; like the reference kernels, trust the shapes.
+        depth_multiplier = units // source.shape[3]
+        rows = Window.over(source.shape[1], height, strides[0], options.padding)
+        columns = Window.over(source.shape[2], width, strides[1], options.padding)
+        inspection.shape(output, (1, rows.output, columns.output, units))
+        inspection.finish()
+        channels = read_channels(inspection, weights, 3, source, output)
+        function = options.fusedActivationFunction
+        return cls(node.index, node.name, (source,), output, channels, rows, columns, depth_multiplier, function)
+
+    def macs(self) -> int:
+        """Output elements x kernel area."""
+        return self.output.size * self.rows.kernel * self.columns.kernel
+
+    def call(self) -> KernelCall:
+        """`depthwise_conv_2d`."""
+        source = self.inputs[0]
+        low, high = activation.limits(self.activation, self.output)
+        params = (
+            ("input_height", self.rows.size),
+            ("input_width", self.columns.size),
+            ("input_channels", source.shape[3]),
+            ("input_stride", source.pixel_stride),
+            ("kernel_height", self.rows.kernel),
+            ("kernel_width", self.columns.kernel),
+            ("stride_height", self.rows.stride),
+            ("stride_width", self.columns.stride),
+            ("pad_top", self.rows.before),
+            ("pad_left", self.columns.before),
+            ("output_height", self.rows.output),
+            ("output_width", self.columns.output),
+            ("depth_multiplier", self.depth_multiplier),
+            ("input_zero_point", source.zero_point),
+            ("shifts_right", int(self.channels.shifts_right)),
+            ("output_zero_point", self.output.zero_point),
+            ("output_min", low),
+            ("output_max", high),
+        )
+        return KernelCall("depthwise_conv_2d", params, self.channels.tables())

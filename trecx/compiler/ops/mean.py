@@ -1,0 +1,53 @@
+"""MEAN over height and width, int8."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ai_edge_litert.schema_py_generated import ReducerOptionsT
+
+from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, mean_multiplier
+from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ops.inspection import Inspection
+
+
+@dataclass(frozen=True, eq=False)
+class Mean(Op):
+    """out[c] = sum over pixels of (in[pixel, c] - zero point) * factor; the factor holds the division by the count."""
+
+    factor: Multiplier
+
+    reads_strided: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """Axes must be height and width; the output may keep them as 1 or drop them."""
+        inspection = Inspection(node)
+        inspection.operands(2)
+        options = inspection.options(ReducerOptionsT)
+        source, output = inspection.activation(0, (4,)), inspection.output()
+        axes = {axis + 4 if axis < 0 else axis for axis in inspection.integers(1, "axes")}
+        inspection.require(axes == {1, 2}, f"reduces axes {sorted(axes)}; supported: height and width, 1 and 2")
+        inspection.finish()
+        channels = source.shape[3]
+        inspection.shape(output, (1, 1, 1, channels) if options.keepDims else (1, channels))
+        inspection.finish()
+        count = source.shape[1] * source.shape[2]
+        factor = mean_multiplier(source.scale / output.scale, count)
+        bound = count * (INT8_MAX - INT8_MIN)
+        inspection.require(factor.fits(bound), "its scales amplify beyond int32")
+        inspection.finish()
+        return cls(node.index, node.name, (source,), output, factor)
+
+    def call(self) -> KernelCall:
+        """`mean`."""
+        source = self.inputs[0]
+        params = (
+            ("pixels", source.shape[1] * source.shape[2]),
+            ("channels", source.shape[3]),
+            ("input_stride", source.pixel_stride),
+            ("input_zero_point", source.zero_point),
+            ("multiplier", self.factor.value),
+            ("shift", self.factor.shift),
+            ("output_zero_point", self.output.zero_point),
+        )
+        return KernelCall("mean", params)

@@ -1,0 +1,49 @@
+"""PAD: zeros (the zero point) around height, width and channels."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ops.inspection import Inspection
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Op):
+    """`paddings` are (before, after) of height, width and channels."""
+
+    paddings: tuple[tuple[int, int], ...]
+
+    reads_strided: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """Input 1 is the constant (4, 2) of paddings."""
+        inspection = Inspection(node)
+        inspection.operands(2)
+        source, output = inspection.activation(0, (4,)), inspection.output((4,))
+        inspection.same_quantization(source, output)
+        table = inspection.constant(1, "paddings", ("int32", "int64"), (4, 2)).tolist()
+        inspection.require(all(v >= 0 for pair in table for v in pair), "a padding is negative; supported: 0 or more")
+        inspection.require(table[0] == [0, 0], f"pads the batch by {table[0]}; supported: 0")
+        inspection.shape(output, tuple(size + sum(pair) for size, pair in zip(source.shape, table, strict=False)))
+        inspection.finish()
+        paddings = tuple((int(before), int(after)) for before, after in table[1:])
+        return cls(node.index, node.name, (source,), output, paddings)
+
+    def call(self) -> KernelCall:
+        """`pad`."""
+        source = self.inputs[0]
+        params = (
+            ("input_height", source.shape[1]),
+            ("input_width", source.shape[2]),
+            ("input_channels", source.shape[3]),
+            ("input_stride", source.pixel_stride),
+            ("pad_top", self.paddings[0][0]),
+            ("pad_left", self.paddings[1][0]),
+            ("pad_front", self.paddings[2][0]),
+            ("output_height", self.output.shape[1]),
+            ("output_width", self.output.shape[2]),
+            ("output_channels", self.output.shape[3]),
+            ("zero_point", self.output.zero_point),
+        )
+        return KernelCall("pad", params)

@@ -1,0 +1,65 @@
+"""What AVERAGE_POOL_2D and MAX_POOL_2D share: everything but the kernel."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ai_edge_litert.schema_py_generated import Pool2DOptionsT
+
+from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ops import activation, window
+from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.window import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Pool2D(Op):
+    """Each output pixel reduces the taps of its window that lie inside the input, channel by channel."""
+
+    rows: Window
+    columns: Window
+    activation: int
+
+    reads_strided: ClassVar[bool] = True
+    kernel: ClassVar[str]
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """Input and output share scale and zero point."""
+        inspection = Inspection(node)
+        inspection.operands(1)
+        options = inspection.options(Pool2DOptionsT)
+        source, output = inspection.activation(0, (4,)), inspection.output((4,))
+        window.check_padding(inspection, options.padding)
+        activation.check(inspection, options.fusedActivationFunction)
+        inspection.same_quantization(source, output)
+        strides = inspection.extent(options.strideH, "stride"), inspection.extent(options.strideW, "stride")
+        height = inspection.extent(options.filterHeight, "filter height")
+        width = inspection.extent(options.filterWidth, "filter width")
+        inspection.finish()
+        rows = Window.over(source.shape[1], height, strides[0], options.padding)
+        columns = Window.over(source.shape[2], width, strides[1], options.padding)
+        inspection.shape(output, (1, rows.output, columns.output, source.shape[3]))
+        inspection.finish()
+        return cls(node.index, node.name, (source,), output, rows, columns, options.fusedActivationFunction)
+
+    def call(self) -> KernelCall:
+        """The subclass's kernel."""
+        source = self.inputs[0]
+        low, high = activation.limits(self.activation, self.output)
+        params = (
+            ("input_height", self.rows.size),
+            ("input_width", self.columns.size),
+            ("channels", source.shape[3]),
+            ("input_stride", source.pixel_stride),
+            ("kernel_height", self.rows.kernel),
+            ("kernel_width", self.columns.kernel),
+            ("stride_height", self.rows.stride),
+            ("stride_width", self.columns.stride),
+            ("pad_top", self.rows.before),
+            ("pad_left", self.columns.before),
+            ("output_height", self.rows.output),
+            ("output_width", self.columns.output),
+            ("output_min", low),
+            ("output_max", high),
+        )
+        return KernelCall(self.kernel, params)

@@ -1,0 +1,45 @@
+"""QUANTIZE from int8 to int8: another scale and zero point."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, multiplier
+from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.runs import Runs
+
+
+@dataclass(frozen=True, eq=False)
+class Quantize(Op):
+    """out = (in - input zero point) * factor + output zero point."""
+
+    factor: Multiplier
+
+    reads_strided: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """Only the requantization between int8 tensors that quantization-aware training leaves behind."""
+        inspection = Inspection(node)
+        inspection.operands(1)
+        source, output = inspection.activation(0), inspection.output()
+        inspection.shape(output, source.shape)
+        inspection.finish()
+        factor = multiplier(source.scale / output.scale)
+        inspection.require(factor.fits(INT8_MAX - INT8_MIN), "its scales amplify beyond int32")
+        inspection.finish()
+        return cls(node.index, node.name, (source,), output, factor)
+
+    def call(self) -> KernelCall:
+        """`quantize`."""
+        runs = Runs.of(self.inputs[0])
+        params = (
+            ("runs", runs.count),
+            ("run_length", runs.length),
+            ("input_stride", runs.stride),
+            ("input_zero_point", self.inputs[0].zero_point),
+            ("multiplier", self.factor.value),
+            ("shift", self.factor.shift),
+            ("output_zero_point", self.output.zero_point),
+        )
+        return KernelCall("quantize", params)

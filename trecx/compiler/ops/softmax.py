@@ -1,0 +1,54 @@
+"""SOFTMAX: int8 logits to int8 scores of scale 1/256 and zero point -128."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import ClassVar, Self
+
+import numpy as np
+from ai_edge_litert.schema_py_generated import SoftmaxOptionsT
+
+from trecx.compiler.fixed_point import softmax_table
+from trecx.compiler.ir import KernelCall, Node, Op, Refused, Table
+from trecx.compiler.ops.inspection import Inspection
+
+# With more classes the sum of exponentials could pass 2^28, where TFLM's shift by 32 and more is undefined.
+MAX_CLASSES = 511
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Op):
+    """Softmax over the channels of each pixel; `exponentials` holds exp(-beta * scale * d) for d = 0..255."""
+
+    exponentials: np.ndarray
+
+    reads_strided: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, node: Node) -> Self:
+        """`exponentials` is int32 `(256,)`, fractions of 2^31."""
+        inspection = Inspection(node)
+        inspection.operands(1)
+        options = inspection.options(SoftmaxOptionsT)
+        source, output = inspection.activation(0), inspection.output()
+        inspection.shape(output, source.shape)
+        classes = source.shape[-1] if source.shape else 0
+        inspection.require(classes <= MAX_CLASSES, f"has {classes} classes; supported: up to {MAX_CLASSES}")
+        fixed = output.quant is None or (output.quant.scale, output.quant.zero_point) == ((1 / 256,), (-128,))
+        inspection.require(fixed, "output has another scale than 1/256 or another zero point than -128")
+        usable = isfinite(options.beta) and options.beta > 0
+        inspection.require(usable, f"beta is {options.beta}; supported: positive")
+        inspection.finish()
+        exponentials = softmax_table(source.scale, options.beta)
+        if exponentials is None:
+            raise Refused("beta x input scale is 2^-26 or less, below what int8 softmax can express")
+        return cls(node.index, node.name, (source,), output, exponentials)
+
+    def call(self) -> KernelCall:
+        """`softmax`."""
+        classes = self.output.shape[-1]
+        params = (
+            ("pixels", self.output.size // classes),
+            ("classes", classes),
+            ("input_stride", self.inputs[0].pixel_stride),
+        )
+        return KernelCall("softmax", params, (Table("exponentials", "int32_t", self.exponentials),))

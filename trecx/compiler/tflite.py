@@ -1,0 +1,261 @@
+"""Reads a `.tflite` into the typed graph, or refuses it with everything that is wrong.
+
+The file is untrusted. It is read with the lazy schema API, which follows one offset at a time, and every count is
+bounded before it is looped over, so that a hostile file costs no more than its own size.
+"""
+
+from collections.abc import Iterator
+from math import isfinite, prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from trecx import exits as door
+from trecx.compiler.ir import Exit, Graph, Node, Op, Quant, Refused, Tensor
+from trecx.compiler.ops import OPS
+from trecx.compiler.ops.softmax import Softmax
+from trecx.errors import TrecxError
+
+MAX_FILE = 64 * 1024 * 1024
+MAX_ITEMS = 10_000
+MAX_INPUTS = 64
+MAX_RANK = 8
+MAX_ELEMENTS = 2**26
+MAX_CLASSES = 256
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    schema.TensorType.INT8: np.dtype("i1"),
+    schema.TensorType.INT16: np.dtype("<i2"),
+    schema.TensorType.INT32: np.dtype("<i4"),
+    schema.TensorType.INT64: np.dtype("<i8"),
+    schema.TensorType.UINT8: np.dtype("u1"),
+    schema.TensorType.FLOAT32: np.dtype("<f4"),
+    schema.TensorType.BOOL: np.dtype("?"),
+}
+TYPE_NAMES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+
+
+class _Broken(Exception):
+    """The flatbuffer contradicts itself; the message is a sentence fragment."""
+
+
+def load(model: Path, exits: door.Exits | None = None) -> Graph:
+    """Read a model and bind its exits by output name; without `exits` its only output is the final exit.
+
+    Raises TrecxError once, with every unsupported operator (index, name, location) and every other problem.
+    """
+    try:
+        if model.stat().st_size > MAX_FILE:
+            raise TrecxError(f"{model}: larger than {MAX_FILE} bytes, which no supported target could hold.")
+        content = model.read_bytes()
+    except OSError as error:
+        raise TrecxError(f"{model}: cannot be read: {error.strerror}.") from error
+    return parse(content, exits, str(model))
+
+
+def parse(content: bytes, exits: door.Exits | None = None, where: str = "model") -> Graph:
+    """`load` for a model already in memory; `where` names it in messages."""
+    if content[4:8] != b"TFL3":
+        raise TrecxError(f"{where}: not a TFLite flatbuffer (its identifier is not TFL3).")
+    try:
+        return _Reader(content, where).graph(exits)
+    except (TrecxError, Refused):
+        raise
+    except _Broken as error:
+        raise TrecxError(f"{where}: corrupt TFLite flatbuffer: {error}.") from error
+    except Exception as error:  # the schema code meets corrupt offsets with whatever Python raises
+        raise TrecxError(f"{where}: corrupt TFLite flatbuffer ({type(error).__name__}: {error}).") from error
+
+
+class _Reader:
+    """One pass over one flatbuffer."""
+
+    def __init__(self, content: bytes, where: str) -> None:
+        self.where = where
+        self.model = schema.Model.GetRootAs(content, 0)
+        if self.model.Version() != 3:
+            raise _Broken(f"schema version {self.model.Version()}, expected 3")
+        if self.model.SubgraphsLength() != 1:
+            raise TrecxError(f"{where}: {self.model.SubgraphsLength()} subgraphs; supported: 1 (no control flow).")
+        self.subgraph = self.model.Subgraphs(0)
+        for count in (self.subgraph.TensorsLength(), self.subgraph.OperatorsLength(), self.model.OperatorCodesLength()):
+            if count > MAX_ITEMS:
+                raise _Broken(f"{count} entries in one list, more than {MAX_ITEMS}")
+        self.tensors = [self.tensor(k) for k in range(self.subgraph.TensorsLength())]
+
+    def tensor(self, index: int) -> Tensor:
+        """The tensor at `index`, with its data if it is constant."""
+        raw = self.subgraph.Tensors(index)
+        if raw.ShapeLength() > MAX_RANK:
+            raise _Broken(f"tensor {index} has rank {raw.ShapeLength()}")
+        shape = tuple(int(raw.Shape(k)) for k in range(raw.ShapeLength()))
+        if any(d < 1 for d in shape) or prod(shape) > MAX_ELEMENTS:
+            raise _Broken(f"tensor {index} has shape {shape}")
+        name = (raw.Name() or b"").decode("utf-8", "replace")
+        dtype = TYPE_NAMES.get(raw.Type(), f"type {raw.Type()}")
+        return Tensor(index, name, shape, dtype, self.quant(raw, index), self.data(raw, index, shape))
+
+    def quant(self, raw: Any, index: int) -> Quant | None:
+        """Per-tensor or per-axis quantization; None where the tensor has none."""
+        q = raw.Quantization()
+        if q is None or q.ScaleLength() == 0:
+            return None
+        if q.ScaleLength() > MAX_ELEMENTS or q.ZeroPointLength() > MAX_ELEMENTS:
+            raise _Broken(f"tensor {index} has {q.ScaleLength()} scales")
+        scale = tuple(float(v) for v in q.ScaleAsNumpy())
+        zero_point = tuple(int(v) for v in q.ZeroPointAsNumpy()) if q.ZeroPointLength() else (0,) * len(scale)
+        if not all(isfinite(v) and v > 0 for v in scale) or len(zero_point) != len(scale):
+            raise _Broken(f"tensor {index} has a quantization that is not a positive scale and a zero point each")
+        return Quant(scale, zero_point, int(q.QuantizedDimension()) if len(scale) > 1 else None)
+
+    def data(self, raw: Any, index: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The constant's values; None for an activation."""
+        if not 0 <= raw.Buffer() < self.model.BuffersLength():
+            raise _Broken(f"tensor {index} names buffer {raw.Buffer()} of {self.model.BuffersLength()}")
+        buffer = self.model.Buffers(raw.Buffer())
+        if buffer.DataLength() == 0:
+            return None
+        if raw.Type() not in DTYPES:
+            return None
+        dtype = DTYPES[raw.Type()]
+        if buffer.DataLength() != prod(shape) * dtype.itemsize:
+            raise _Broken(f"tensor {index} of shape {shape} has {buffer.DataLength()} bytes of data")
+        return np.frombuffer(buffer.DataAsNumpy().tobytes(), dtype).reshape(shape)
+
+    def node(self, index: int) -> tuple[int, Node]:
+        """The builtin operator code and the node at `index`."""
+        raw = self.subgraph.Operators(index)
+        if not 0 <= raw.OpcodeIndex() < self.model.OperatorCodesLength():
+            raise _Broken(f"operator {index} names code {raw.OpcodeIndex()}")
+        code = self.model.OperatorCodes(raw.OpcodeIndex())
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = OPERATOR_NAMES.get(builtin, f"operator {builtin}")
+        if builtin == schema.BuiltinOperator.CUSTOM:
+            name = f"custom operator {(code.CustomCode() or b'').decode('utf-8', 'replace')!r}"
+        if raw.InputsLength() > MAX_INPUTS or not 1 <= raw.OutputsLength() <= MAX_INPUTS:
+            raise _Broken(f"operator {index} has {raw.InputsLength()} inputs and {raw.OutputsLength()} outputs")
+        inputs = tuple(self.operand(index, int(raw.Inputs(k))) for k in range(raw.InputsLength()))
+        outputs = tuple(self.operand(index, int(raw.Outputs(k))) for k in range(raw.OutputsLength()))
+        if any(t is None for t in outputs):
+            raise _Broken(f"operator {index} has no output tensor")
+        table = raw.BuiltinOptions()
+        options = None if table is None else schema.BuiltinOptionsCreator(raw.BuiltinOptionsType(), table)
+        return builtin, Node(index, name, inputs, tuple(t for t in outputs if t is not None), options)
+
+    def operand(self, operator: int, index: int) -> Tensor | None:
+        """The tensor an operator names; None for an omitted input."""
+        if not -1 <= index < len(self.tensors):
+            raise _Broken(f"operator {operator} names tensor {index} of {len(self.tensors)}")
+        return None if index == -1 else self.tensors[index]
+
+    def ops(self) -> tuple[Op, ...]:
+        """Every operator, or TrecxError with each one that cannot be compiled."""
+        ops, problems, unknown = [], [], False
+        for index in range(self.subgraph.OperatorsLength()):
+            builtin, node = self.node(index)
+            location = f"{self.where}: operator {index}, {node.name}, computing {_short(node.outputs[0].name)}"
+            if builtin not in OPS:
+                problems.append(f"{location}: not supported.")
+                unknown = True
+                continue
+            try:
+                ops.append(OPS[builtin].read(node))
+            except Refused as refused:
+                problems.append(f"{location}: {'; '.join(refused.problems)}.")
+        if problems:
+            names = ", ".join(OPERATOR_NAMES[builtin] for builtin in OPS)
+            raise TrecxError(problems, f"Supported operators, int8: {names}." if unknown else "")
+        return tuple(ops)
+
+    def graph(self, exits: door.Exits | None) -> Graph:
+        """The whole model with its exits bound."""
+        ops = self.ops()
+        if self.subgraph.InputsLength() != 1:
+            raise TrecxError(f"{self.where}: {self.subgraph.InputsLength()} inputs; supported: 1.")
+        source = self.operand(-1, int(self.subgraph.Inputs(0)))
+        if source is None or source.data is not None:
+            raise _Broken("the input is not an activation")
+        if source.dtype != "int8" or source.quant is None or len(source.quant.scale) != 1 or source.shape[0] != 1:
+            raise TrecxError(
+                f"{self.where}: input {_short(source.name)} is {source.dtype} {source.shape}; "
+                "supported: int8 with a scale and a zero point, batch 1.",
+                "Convert with inference_input_type = tf.int8 and a representative dataset.",
+            )
+        ready = {source.index}
+        for op in ops:
+            for tensor in op.inputs:
+                if tensor.index not in ready:
+                    raise _Broken(f"operator {op.index} reads tensor {tensor.index} before it is computed")
+            if op.output.index in ready:
+                raise _Broken(f"operator {op.index} computes tensor {op.output.index} a second time")
+            ready.add(op.output.index)
+        bound = tuple(self.exits(exits, ops))
+        graph = Graph(source, ops, bound)
+        graph.check()
+        return graph
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The model's outputs by signature name, or by tensor name where the file has no signature."""
+        if self.subgraph.OutputsLength() > MAX_INPUTS or self.model.SignatureDefsLength() > MAX_INPUTS:
+            raise _Broken(f"{self.subgraph.OutputsLength()} outputs")
+        listed = [self.operand(-1, int(self.subgraph.Outputs(k))) for k in range(self.subgraph.OutputsLength())]
+        named: dict[str, Tensor] = {}
+        if self.model.SignatureDefsLength():
+            signature = self.model.SignatureDefs(0)
+            if signature.OutputsLength() > MAX_INPUTS:
+                raise _Broken(f"{signature.OutputsLength()} signature outputs")
+            for k in range(signature.OutputsLength()):
+                entry = signature.Outputs(k)
+                tensor = self.operand(-1, int(entry.TensorIndex()))
+                if tensor is not None:
+                    named[(entry.Name() or b"").decode("utf-8", "replace")] = tensor
+        return named or {t.name: t for t in listed if t is not None}
+
+    def exits(self, spec: door.Exits | None, ops: tuple[Op, ...]) -> Iterator[Exit]:
+        """Bind each exit to an output by name and find the logits behind its scores."""
+        outputs = self.outputs()
+        producers = {op.output.index: op for op in ops}
+        if spec is None:
+            if len(outputs) != 1:
+                raise TrecxError(
+                    f"{self.where}: {len(outputs)} outputs ({', '.join(outputs) or 'none'}) and no exits.json.",
+                    "Say which output is which exit in an exits.json beside the model.",
+                )
+            spec_exits: tuple[door.ExitSpec, ...] = (door.ExitSpec("final", next(iter(outputs))),)
+        else:
+            spec_exits = spec.exits
+        problems = [
+            f"{self.where}: no output {e.output!r} for exit {e.name!r}; the model has {', '.join(outputs) or 'none'}."
+            for e in spec_exits
+            if e.output not in outputs or outputs[e.output].index not in producers
+        ]
+        if problems:
+            raise TrecxError(problems, "Exits are bound by output name: correct exits.json, or export named outputs.")
+        bound = [self.exit(e, producers[outputs[e.output].index]) for e in spec_exits]
+        sizes = {e.scores.size for e in bound} | ({len(spec.classes)} if spec else set())
+        if len(sizes) > 1 or max(sizes) > MAX_CLASSES:
+            raise TrecxError(
+                f"{self.where}: exits and exits.json disagree on the number of classes: {sorted(sizes)}."
+                if len(sizes) > 1
+                else f"{self.where}: {max(sizes)} classes; supported: up to {MAX_CLASSES}."
+            )
+        yield from bound
+
+    def exit(self, spec: door.ExitSpec, producer: Op) -> Exit:
+        """One exit: the scores are a SOFTMAX's output and the logits its input; a final exit may do without."""
+        if isinstance(producer, Softmax):
+            return Exit(spec.name, spec.output, producer.inputs[0], producer.output, spec.criterion)
+        if spec.criterion is not None:
+            raise TrecxError(
+                f"{self.where}: exit {spec.name!r} ends in {producer.name}; its decision reads what SOFTMAX reads.",
+                "Export the early exit's output as softmax scores.",
+            )
+        return Exit(spec.name, spec.output, producer.output, producer.output, None)
+
+
+def _short(name: str) -> str:
+    """The end of a tensor name, which is where converters put the telling part."""
+    return repr(name if len(name) <= 60 else "…" + name[-59:])
