@@ -1,0 +1,1 @@
+"""Build the generated C, run it on this machine, in an emulator or on a board. Knows no IR."""

@@ -1,0 +1,172 @@
+"""Run a build on many inputs, here or in the emulator, and collect what it answers."""
+
+import signal
+import struct
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trecx.device.build import Build, Interface
+from trecx.device.qemu import counting
+from trecx.errors import TrecxError
+
+BLOCK = 256  # samples per process on the host, so that progress is seen
+HOST_TIMEOUT_S = 300.0
+ANSWER_INDEX = 0xFFFFFFFF  # of the record that ends a sample in `trace --tensors`
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a program answered to `n` inputs, each by the exit that it took.
+
+    `exit_taken`, `labels`: uint8 `(n,)`; `scores`, `logits`: int8 `(n, classes)` of that exit; `instructions`: uint32
+    `(n,)` from call to return of the model, None on the host; `stack`: most bytes of stack the whole program used.
+    """
+
+    exit_taken: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    logits: np.ndarray
+    instructions: np.ndarray | None = None
+    stack: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.exit_taken)
+
+
+def run_host(
+    build: Build,
+    inputs: np.ndarray,
+    limits: Sequence[int],
+    progress: Progress | None = None,
+    timeout_s: float = HOST_TIMEOUT_S,
+) -> Answers:
+    """Answers of the host's `trace` to int8 inputs `(n, ...)`; `limits` has one uint32 per early exit.
+
+    Raises TrecxError where the program crashes, is cut short or takes over `timeout_s` for a block of samples.
+    """
+    samples = _check(build.model, inputs, limits)
+    blocks = []
+    for start in range(0, len(samples), BLOCK):
+        block = samples[start : start + BLOCK]
+        written = _trace(build, block.tobytes(), limits, (), timeout_s)
+        if len(written) != len(block) * _answer_bytes(build.model):
+            raise TrecxError(f"{build.elf} wrote {len(written)} bytes for {len(block)} samples; its interface differs.")
+        blocks.append(np.frombuffer(written, np.uint8).reshape(len(block), -1))
+        if progress:
+            progress(start + len(block), len(samples))
+    return _answers(
+        build.model, np.concatenate(blocks) if blocks else np.empty((0, _answer_bytes(build.model)), np.uint8)
+    )
+
+
+def layer_outputs(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[int, np.ndarray]:
+    """Output of every operator that one input ran through, int8 flat, by the operator's index in the model file."""
+    sample = _check(build.model, one_input[np.newaxis], limits)
+    written = _trace(build, sample.tobytes(), limits, ("--tensors",), HOST_TIMEOUT_S)
+    return {index: np.frombuffer(data, np.int8) for index, data in _records(written) if index != ANSWER_INDEX}
+
+
+def run_qemu(
+    build: Build,
+    inputs: np.ndarray,
+    limits: Sequence[int],
+    progress: Progress | None = None,
+    timeout_s: float = 60.0,
+) -> Answers:
+    """Answers of the firmware in its emulator, with exact instruction counts and the stack's high-water mark.
+
+    Counts are net of measuring: the same measurement around an empty function is subtracted. `timeout_s` bounds the
+    wait for one sample; an emulator that hangs or dies ends in a TrecxError and is always reaped.
+    """
+    samples = _check(build.model, inputs, limits)
+    per_tick = build.target.instructions_per_tick
+    in_memory = build.target.samples_address is not None
+    block = max(build.target.samples_size // build.model.input_bytes, 1) if in_memory else len(samples)
+    rows = np.empty((len(samples), _answer_bytes(build.model)), np.uint8)
+    ticks = np.zeros(len(samples), np.int64)
+    stack = 0
+    for start in range(0, len(samples), block):
+        payloads = _payloads(build.model, samples[start : start + block])
+        with counting(build, timeout_s, payloads.tobytes()) as console:
+            for index, limit in enumerate(limits):
+                console.value(f"limit {index} {limit}", "limit")
+            overhead = int(console.value("overhead", "overhead"))
+            for k, payload in enumerate(payloads, start):
+                answer = console.infer_picked(k - start) if in_memory else console.infer(payload.tobytes())
+                rows[k] = (answer.exit, answer.label, *answer.scores.view(np.uint8), *answer.logits.view(np.uint8))
+                ticks[k] = answer.ticks - overhead
+                if progress:
+                    progress(k + 1, len(samples))
+            stack = max(stack, int(console.value("memory", "memory").split(",")[1]))
+    instructions = np.rint(ticks * per_tick).astype(np.uint32) if per_tick else None
+    return _answers(build.model, rows, instructions, stack)
+
+
+def self_test(build: Build) -> int:
+    """Differences that the firmware's known-answer test finds in the emulator; 0 is right."""
+    with counting(build) as console:
+        return int(console.value("test", "test"))
+
+
+def _check(model: Interface, inputs: np.ndarray, limits: Sequence[int]) -> np.ndarray:
+    """`inputs` as `(n, bytes)`, or all that is wrong with the arguments."""
+    problems = []
+    if inputs.dtype != np.int8:
+        problems.append(f"Inputs are {inputs.dtype}; {model.name} takes int8.")
+    if inputs.ndim < 2 or int(np.prod(inputs.shape[1:])) != model.input_bytes:
+        problems.append(f"Inputs have shape {inputs.shape}; {model.name} takes {model.input_bytes} bytes per sample.")
+    if len(limits) != model.exits - 1:
+        problems.append(f"{model.name} has {model.exits - 1} early exits, so as many limits, not {len(limits)}.")
+    problems += [f"The limit {limit} is not in 0 ... 4294967295." for limit in limits if not 0 <= limit < 2**32]
+    if problems:
+        raise TrecxError(problems)
+    return np.ascontiguousarray(inputs).reshape(len(inputs), model.input_bytes)
+
+
+def _payloads(model: Interface, samples: np.ndarray) -> np.ndarray:
+    """The bytes that MLPerf Tiny's runner would send for these samples, uint8 `(n, bytes)`."""
+    return (samples.astype(np.int16) + model.input_offset).astype(np.uint8)
+
+
+def _answer_bytes(model: Interface) -> int:
+    return 2 + 2 * model.classes
+
+
+def _answers(
+    model: Interface, rows: np.ndarray, instructions: np.ndarray | None = None, stack: int | None = None
+) -> Answers:
+    middle = 2 + model.classes
+    scores, logits = rows[:, 2:middle].view(np.int8), rows[:, middle:].view(np.int8)
+    return Answers(rows[:, 0].copy(), rows[:, 1].copy(), scores.copy(), logits.copy(), instructions, stack)
+
+
+def _trace(build: Build, sends: bytes, limits: Sequence[int], options: tuple[str, ...], timeout_s: float) -> bytes:
+    command = (str(build.elf), *options, *(str(limit) for limit in limits))
+    try:
+        done = subprocess.run(command, input=sends, capture_output=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise TrecxError(f"{build.elf} did not finish within {timeout_s:.0f} s.") from error
+    except OSError as error:
+        raise TrecxError(f"Cannot run {build.elf}: {error.strerror}.", "Build it again.") from error
+    if done.returncode != 0:
+        code = done.returncode
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with status {code}"
+        told = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+        raise TrecxError([f"{build.elf} {how}.", *told[:8]])
+    return done.stdout
+
+
+def _records(written: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    while position < len(written):
+        if position + 8 > len(written):
+            raise TrecxError("The operators' outputs end in the middle of a record.")
+        index, size = struct.unpack_from("<II", written, position)
+        position += 8 + size
+        if position > len(written):
+            raise TrecxError("The operators' outputs end in the middle of a record.")
+        yield index, written[position - size : position]
