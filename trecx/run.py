@@ -1,4 +1,4 @@
-"""A run directory: one folder per step, each replaced whole or not at all, and none made again while its inputs are unchanged.
+"""A run directory: one folder per step, replaced whole or not at all, and left alone while its inputs are the same.
 
 `run.json` keeps the settings of the run and, per step, a fingerprint of everything the step read: its own settings,
 its input files, and the program itself.
@@ -7,7 +7,6 @@ its input files, and the program itself.
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -37,7 +36,9 @@ class Run:
         try:
             document = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise TrecxError(f"{self.path / 'run.json'} cannot be read: {error}.", "Build into a new folder.") from error
+            raise TrecxError(
+                f"{self.path / 'run.json'} cannot be read: {error}.", "Build into a new folder."
+            ) from error
         shaped = isinstance(document, dict) and document.get("format") == FORMAT
         if not shaped or not all(isinstance(document.get(key), dict) for key in ("settings", "steps")):
             raise TrecxError(f"{self.path / 'run.json'} is not of format {FORMAT}.", "Build into a new folder.")
@@ -123,7 +124,11 @@ def fingerprint(settings: object, inputs: Iterable[Path], code: Iterable[str] = 
     digest = hashlib.sha256(repr(settings).encode())
     parts = [folder(name) if name in ("templates", "firmware") else PACKAGE / name for name in code]
     for path in (*inputs, *parts):
-        files = sorted(f for f in path.rglob("*") if f.is_file() and "__pycache__" not in f.parts) if path.is_dir() else [path]
+        files = (
+            sorted(f for f in path.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
+            if path.is_dir()
+            else [path]
+        )
         for file in files:
             digest.update(f"\0{file.relative_to(path.parent)}\0".encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -134,4 +139,4 @@ def write_json(path: Path, document: object) -> None:
     """Write JSON so that readers see the old file or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)

@@ -66,7 +66,7 @@ def calibrate(
 
     What must stay within `points` is not the observed loss but its upper confidence bound `paired_bound`: a threshold
     picked at exactly one observed point loses more than that on new samples half of the time (on the authors' traces
-    the realised loss scatters by 0.4 to 0.7 points, trecx.md 5.4). The limits are tested from "never" upwards until
+    the realised loss scatters by 0.4 to 0.7 points). The limits are tested from "never" upwards until
     the first whose bound is too large; tested in a fixed order, with a stop at the first failure, none of the many
     tests has to be paid for ("fixed sequence testing" of Angelopoulos et al., Learn then Test, arXiv:2110.01052). If
     already "never" fails, because the final exit itself seems worse than the backbone, the sequence starts at the limit
@@ -133,9 +133,9 @@ def break_even(costs: Sequence[float], plain: float, shares: Sequence[float] | N
     """The exit rate from which on exits pay: where the mean cost with exits equals `plain`, the backbone alone.
 
     `costs` are those from input to each exit's answer, every head on the way included (MACs or instructions). With one
-    early exit this is (Te + Tc + Td + X) / (Tb + Td + X) of methods.md 10. With several, `shares` says how the samples
-    that leave early divide among the early exits (equally, if absent). Above 1: exits never pay; infinite: leaving
-    early saves nothing.
+    early exit this is what head, check and assistance cost over what leaving early saves. With several, `shares` says
+    how the samples that leave early divide among the early exits (equally, if absent). Above 1: exits never pay;
+    infinite: leaving early saves nothing.
     """
     early, final = np.asarray(costs[:-1], np.float64), float(costs[-1])
     weights = np.ones(len(early)) if shares is None or not sum(shares) else np.asarray(shares, np.float64)

@@ -104,6 +104,15 @@ def tflm_tensors(model: bytes, sample: np.ndarray) -> dict[int, np.ndarray]:
     }
 
 
+def litert_tensors(model: bytes, sample: np.ndarray) -> dict[int, np.ndarray]:
+    """Every int8 activation that LiteRT's reference kernels compute for one sample, by tensor index."""
+    interpreter = _litert(model)
+    entry = interpreter.get_input_details()[0]
+    interpreter.set_tensor(entry["index"], sample.reshape(entry["shape"]))
+    interpreter.invoke()
+    return {index: np.array(interpreter.get_tensor(index), np.int8) for index in _operator_outputs(model)}
+
+
 def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function of this module in a process of its own, so that an interpreter's abort is an error message.
 

@@ -16,6 +16,7 @@ from trecx.errors import TrecxError
 from trecx.judge.calibrate import Calibration, break_even_warning
 from trecx.judge.evaluate import Accuracy, Evaluation
 from trecx.judge.files import written_whole
+from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import Verification
 
 SCHEMA = "trecx-report/1"
@@ -65,6 +66,15 @@ KEYS = (
         "verification[].difference",
         "first differing operator: index, name, element (NHWC), expected, actual, differing, size, or null",
     ),
+    ("second_opinion", "LiteRT's reference kernels against the oracle, operator by operator, or null"),
+    ("second_opinion.interpreter, samples", "name and version, and samples compared"),
+    ("second_opinion.compared, equal", "operator runs on equal inputs, and those with equal outputs"),
+    (
+        "second_opinion.fully_connected",
+        "runs of FULLY_CONNECTED off by 1: LiteRT rounds it differently, a known difference",
+    ),
+    ("second_opinion.unexplained, message", "every other difference, and the first of them"),
+    ("rewrites[].name, count", "exact rewrites of the graph, and how often each applied"),
     ("targets[].name, title, compiler", "target, its readable name, C compiler with version"),
     ("targets[].samples", "samples on which instructions were counted, or null"),
     ("targets[].instructions[]", "mean executed instructions from input to each exit's answer, or null"),
@@ -156,6 +166,14 @@ class TargetReport:
 
 
 @dataclass(frozen=True)
+class RewriteReport:
+    """An exact rewrite of the graph, and how often it applied."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One threshold of the curve; `macs` is the mean."""
 
@@ -185,6 +203,8 @@ class Report:
     calibration: Calibration | None = None
     analysis: AnalysisReport | None = None
     verification: tuple[Verification, ...] = ()
+    second_opinion: SecondOpinion | None = None
+    rewrites: tuple[RewriteReport, ...] = ()
     targets: tuple[TargetReport, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     provenance: Mapping[str, Any] | None = None

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from trecx.judge.evaluate import Accuracy
 from trecx.judge.report import Report
+from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import Verification
 
 _NONE = "-"
@@ -53,6 +54,8 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     if report.verification:
         for outcome in report.verification:
             yield Padding(_verification(outcome), (0, 0, 0, 2))
+        if report.second_opinion is not None:
+            yield Padding(_second_opinion(report.second_opinion), (0, 0, 0, 2))
     else:
         yield Padding("Not verified against the oracle yet.", (0, 0, 0, 2), style="yellow")
     for warning in report.warnings:
@@ -153,6 +156,18 @@ def _verification(outcome: Verification) -> Text:
     if outcome.mismatches:
         return Text.assemble((f"{outcome.target}: DIFFERS ", "bold red"), outcome.message)
     return Text.assemble((f"{outcome.target}: bit-exact", "bold green"), f" on {what}, oracle {outcome.oracle}.")
+
+
+def _second_opinion(found: SecondOpinion) -> Text:
+    if found.unexplained:
+        return Text.assemble((f"{found.interpreter}: DISAGREES ", "bold red"), found.message)
+    known = (
+        f"; {found.fully_connected} of FULLY_CONNECTED off by 1, a known difference" if found.fully_connected else ""
+    )
+    counts = f"{found.equal:,} of {found.compared:,} operator runs equal{known}"
+    return Text.assemble(
+        ("second opinion", "bold green"), f" on {found.samples:,} samples, {found.interpreter}: {counts}."
+    )
 
 
 def _table(first: str, *others: str) -> Table:

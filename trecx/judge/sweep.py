@@ -2,7 +2,7 @@
 
 The device leaves where `criteria.sums(logits) <= limit`, so between two neighbouring sums that occur in a trace no
 decision changes: trying each of them, and "never", is trying every threshold. One sort and running sums do it, without
-running the model again (methods.md 8: Brent's method misses optima of a step function; enumerate instead).
+running the model again. Accuracy is a step function of the threshold: a numeric search would miss its optima.
 
 All early exits share one threshold, as in T-RecX's evaluation.
 """

@@ -1,0 +1,159 @@
+"""Random two-exit networks from `.tflite` to a running program: every bit of both exits, whatever the rewrites did."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import two_exits
+
+from trecx import criteria
+from trecx.compiler.emit import Names, emit
+from trecx.compiler.target import CORTEX_M4, HOST
+from trecx.device.build import Options, build
+from trecx.device.run import run_host, run_qemu, self_test
+from trecx.judge import reference
+from trecx.judge.record import record
+from trecx.judge.verify import structured_inputs
+from trecx.steps import firmware, pair
+from trecx.steps.proof import Inputs, compare
+
+SEEDS = range(8)
+NEEDS_ARM = pytest.mark.skipif(
+    not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
+    reason="needs gcc-arm-none-eabi and qemu-system-arm",
+)
+GUARD = """
+#include <string.h>
+#include "net.h"
+
+/* The arena is the middle of a larger array, under the name that the generated code expects. */
+_Alignas(16) int8_t memory[256 + NET_ARENA_BYTES + 256];
+__asm__(".globl net_arena\\n.set net_arena, memory + 256");
+
+int main(void) {
+  int touched = 0;
+  memset(memory, 0x5A, sizeof memory);
+  const int differences = net_self_test();
+  for (int k = 0; k < 256; k++) {
+    touched += memory[k] != 0x5A;
+    touched += memory[256 + NET_ARENA_BYTES + k] != 0x5A;
+  }
+  return differences != 0 || touched != 0;
+}
+"""
+
+
+def read(folder: Path, seed: int) -> pair.Pair:
+    content, exits = two_exits(seed)
+    (folder / "model.tflite").write_bytes(content)
+    exits.write(folder / "exits.json")
+    return pair.read(folder)
+
+
+def write(found: pair.Pair, folder: Path, rewritten: bool = True) -> Path:
+    if not rewritten:
+        found = pair.Pair(
+            found.path, found.content, found.exits, found.graph, found.graph, pair.plan_memory(found.graph)
+        )
+    names = Names("net", "a network", found.exits.model_sha256, found.exits.classes, "net")
+    answers = firmware.known_answers(found)
+    for name, text in emit(found.optimised, found.plan, names, found.thresholds, answers).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def samples(found: pair.Pair, count: int) -> np.ndarray:
+    return structured_inputs(found.graph.input.shape[1:], count, seed=3, zero_point=found.graph.input.zero_point)
+
+
+def oracle(found: pair.Pair, inputs: np.ndarray):
+    return reference.tflm_trace(found.content, found.logits, found.scores, inputs, found.scales, found.limits)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_network_gives_what_the_oracle_gives_at_both_exits(seed, tmp_path):
+    found = read(tmp_path, seed)
+    program = build(write(found, tmp_path / "c"), HOST, tmp_path / "out", options=Options(strict=True, sanitize=True))
+    chosen = Inputs("synthetic", samples(found, 60))
+    actual = record(lambda x, limits: run_host(program, x, limits), chosen.samples, found.limits)
+    verdict = compare(found, program, chosen, oracle(found, chosen.samples), actual)
+    assert (verdict.mismatches, verdict.message) == (0, "")
+    assert 0 < (actual.exit_taken == 0).sum() < 60 or seed not in (0, 1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rewrites_change_no_bit_and_only_save_memory(seed, tmp_path):
+    found = read(tmp_path, seed)
+    assert sum(count for _, count in found.optimised.rewrites) >= 5
+    plain = build(write(found, tmp_path / "plain", rewritten=False), HOST, tmp_path / "p")
+    better = build(write(found, tmp_path / "better"), HOST, tmp_path / "b")
+    inputs = samples(found, 40)
+    for limits in ((criteria.NEVER,), (criteria.ALWAYS,), found.limits):
+        a, b = run_host(plain, inputs, limits), run_host(better, inputs, limits)
+        assert (a.logits == b.logits).all() and (a.scores == b.scores).all() and (a.exit_taken == b.exit_taken).all()
+    assert better.model.arena_bytes <= plain.model.arena_bytes
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_generated_c_is_clean_under_strict_warnings(compiler, tmp_path):
+    if not shutil.which(compiler):
+        pytest.skip(f"needs {compiler}")
+    found = read(tmp_path, 0)
+    build(
+        write(found, tmp_path / "c"), replace(HOST, compiler=compiler), tmp_path / "out", options=Options(strict=True)
+    )
+    assert (tmp_path / "out" / "trace").is_file()
+
+
+def test_inference_touches_nothing_around_its_arena(tmp_path):
+    found = read(tmp_path, 1)
+    sources = write(found, tmp_path / "c")
+    (sources / "guard.c").write_text(GUARD)
+    command = ["cc", "-O1", "-DNET_EXTERNAL_ARENA", "net.c", "net_test.c", "guard.c", "-o", "guard"]
+    subprocess.run(command, cwd=sources, check=True)
+    assert subprocess.run(["./guard"], cwd=sources).returncode == 0
+
+
+@NEEDS_ARM
+def test_firmware_under_qemu_gives_the_same_bits_and_passes_its_known_answers(tmp_path):
+    found = read(tmp_path, 2)
+    program = build(write(found, tmp_path / "c"), CORTEX_M4, tmp_path / "out", options=Options(strict=True))
+    chosen = Inputs("synthetic", samples(found, 20))
+    actual = record(lambda x, limits: run_qemu(program, x, limits), chosen.samples, found.limits)
+    assert compare(found, program, chosen, oracle(found, chosen.samples), actual).mismatches == 0
+    assert self_test(program) == 0
+
+
+PLANTED = [
+    ("kernels/requantize.h", "+ (1 << 30)", "+ (1 << 29)", r"operator \d+ \w+"),
+    ("kernels/depthwise_conv_2d.h", "p.input_zero_point", "(p.input_zero_point + 1)", r"DEPTHWISE_CONV_2D"),
+    ("kernels/average_pool_2d.h", "-(taps / 2)", "-(taps / 3)", r"AVERAGE_POOL_2D"),
+    ("net.c", "<= limits[0]", "< limits[0]", "left at"),
+    ("net.c", "conv_1x1_0(arena + ", "conv_1x1_0(arena + 4 + ", r"CONV_2D"),
+]
+
+
+@pytest.mark.parametrize(("file", "right", "wrong", "named"), PLANTED, ids=[f"{p[0]}: {p[2]}" for p in PLANTED])
+def test_a_planted_bug_is_found_and_named(file, right, wrong, named, tmp_path):
+    found = read(tmp_path, 0)
+    sources = write(found, tmp_path / "c")
+    text = (sources / file).read_text()
+    assert right in text
+    (sources / file).write_text(text.replace(right, wrong, 1))
+    program = build(sources, HOST, tmp_path / "out")
+    chosen = Inputs("synthetic", samples(found, 200))
+    expected = oracle(found, chosen.samples)
+    limits = found.limits
+    if "limits" in right:  # the two comparisons differ only for a sample exactly on the limit
+        limits = (int(criteria.sums(expected.logits[0, 0], found.scales[0])),)
+        taken = criteria.exit_taken(expected.logits, found.scales, limits)
+        expected = replace(expected, exit_taken=taken)
+    actual = record(lambda x, limits: run_host(program, x, limits), chosen.samples, limits)
+    verdict = compare(found, program, chosen, expected, actual)
+    assert verdict.mismatches > 0
+    assert re.search(named, verdict.message), verdict.message

@@ -1,0 +1,166 @@
+"""A build, read from top to bottom: which step follows which, and what each depends on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trecx import run as runs
+from trecx.console import Console, Step
+from trecx.device import toolchain
+from trecx.errors import TrecxError
+from trecx.run import Run
+from trecx.settings import Settings
+from trecx.steps import firmware, judging, learning, proof
+from trecx.steps.data import fingerprint as data_fingerprint
+from trecx.steps.data import task
+
+Work = Callable[[Path, Step], None]
+
+# Parts of the program that a step's result depends on: a new version of them makes the step run again.
+LEARN = ("learn", "exits.py", "../mlperf_tiny")
+COMPILE = ("compiler", "device", "exits.py", "criteria.py", "steps", "templates", "firmware")
+JUDGE = ("judge", "criteria.py", "steps")
+
+
+def start(name: str, path: Path, options: dict[str, Any]) -> Run:
+    """Make or take up the run directory of a task; TrecxError for what cannot work, before anything is written."""
+    settings = Settings(name=task(name).name, task=name).changed(options)
+    firmware.targets(settings)
+    data_fingerprint(settings)
+    if settings.weights and not settings.train:
+        raise TrecxError("--weights are where a training starts.", "Add --train, or leave --weights out.")
+    return runs.create(path, settings.as_json())
+
+
+def resume(path: Path, options: dict[str, Any]) -> Run:
+    """An existing run directory, with some of its settings changed."""
+    run = runs.open_(path)
+    settings = Settings.from_json(run.document["settings"]).changed(options)
+    firmware.targets(settings)
+    return runs.create(path, settings.as_json()) if options else run
+
+
+def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, options: dict[str, Any]) -> Run:
+    """Make a run directory for a user's own model."""
+    chosen = name or "".join(c if c.isalnum() else "_" for c in model.stem.lower())
+    settings = Settings(name=chosen).changed(options)
+    firmware.targets(settings)
+    found = learning.own(model, exits)
+    run = runs.create(out or Path("build") / chosen, settings.as_json())
+    mark = runs.fingerprint(settings.name, [model, *([exits] if exits else [])], ("compiler", "steps"))
+    run.step("model", mark, lambda folder: learning.adopt(found, folder))
+    return run
+
+
+def build(run: Run, console: Console) -> None:
+    """All the way: the pair, the firmware, the proof, the judgement, the report."""
+    with run.lock():
+        for name in steps(settings_of(run)):
+            do(run, name, console)
+
+
+def single(run: Run, name: str, console: Console) -> dict[str, Any]:
+    """One step of a run; returns what a machine may want to know of its result."""
+    with run.lock():
+        before = steps(settings_of(run))
+        if name in ("train", "quantize", "calibrate") and name not in before:
+            raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
+        needed = before[: before.index(name)] if name in before else []
+        missing = [step for step in needed if run.fingerprint(FOLDERS[step]) is None]
+        if missing:
+            raise TrecxError(f"{run.path}: {missing[0]} comes before {name}.", f"Run trecx {missing[0]} {run.path}.")
+        do(run, name, console)
+    return results(run, name)
+
+
+def settings_of(run: Run) -> Settings:
+    """The settings kept in `run.json`."""
+    return Settings.from_json(run.document["settings"])
+
+
+FOLDERS = {
+    "train": "train",
+    "quantize": "quantize",
+    "calibrate": "model",
+    "model": "model",
+    "compile": "firmware",
+    "verify": "verify",
+    "evaluate": "evaluate",
+    "report": "report",
+}
+
+
+def steps(settings: Settings) -> list[str]:
+    """The steps of a run, in order."""
+    pair = ["train", "quantize", "calibrate"] if settings.train else ["model"]
+    return [*pair, "compile", "verify", "evaluate", "report"]
+
+
+def do(run: Run, name: str, console: Console) -> None:
+    """One step, unless nothing that it depends on has changed."""
+    settings = settings_of(run)
+    if name == "model" and settings.task is None:
+        return  # a user's own model is already in place
+    folders = {step: run.folder(folder) for step, folder in FOLDERS.items()}
+    works: dict[str, Work] = {
+        "train": lambda out, step: learning.train(settings, out, step),
+        "quantize": lambda out, step: learning.quantize(settings, folders["train"], out, step),
+        "calibrate": lambda out, step: learning.choose_thresholds(
+            settings, folders["train"], folders["quantize"], out, step
+        ),
+        "model": lambda out, step: learning.take_pretrained(settings, out, step),
+        "compile": lambda out, step: firmware.compile_pair(settings, folders["model"], out, step),
+        "verify": lambda out, step: proof.prove(settings, folders["model"], folders["compile"], out, step),
+        "evaluate": lambda out, step: judging.judge(
+            settings, folders["model"], folders["compile"], folders["train"], out, step
+        ),
+        "report": lambda out, step: judging.write_report(settings, folders, out, step),
+    }
+    with console.step(name) as step:
+        mark = fingerprint(run, name, settings)
+        changed = run.step(FOLDERS[name], mark, lambda out: works[name](out, step), resumable=name == "train")
+        if not changed:
+            step.unchanged = True
+            step.outcome = "unchanged"
+
+
+def fingerprint(run: Run, name: str, settings: Settings) -> str:
+    """What a step depends on: settings, the steps before it, the program, the tools and the data."""
+    made = {step: run.fingerprint(folder) for step, folder in FOLDERS.items() if step != name}
+    tools = tuple((t.name, t.version) for t in toolchain.tools())
+    s = settings
+    data = data_fingerprint(s)
+    shipped = runs.fingerprint((), learning.pretrained_files(s))
+    parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
+        "train": ((s.task, s.method, s.weights, s.seed, data), LEARN),
+        "quantize": ((s.scheme, s.seed, made.get("train")), LEARN),
+        "calibrate": ((s.points, made.get("quantize")), (*LEARN, *JUDGE)),
+        "model": ((s.task, shipped), ()),
+        "compile": ((s.name, s.task, s.targets, made.get("model"), tools), COMPILE),
+        "verify": ((s.samples, s.targets, data, made.get("compile"), tools), JUDGE),
+        "evaluate": ((data, made.get("compile")), JUDGE),
+        "report": ((s.task, s.targets, tuple(made.values())), JUDGE),
+    }
+    values, code = parts[name]
+    return runs.fingerprint((name, values), (), code)
+
+
+def results(run: Run, name: str) -> dict[str, Any]:
+    """The JSON that a step left, by file name."""
+    found = {}
+    for path in sorted(run.folder(FOLDERS[name]).glob("*.json")):
+        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    return {"run": str(run.path), "step": name, "folder": str(run.folder(FOLDERS[name])), "results": found}
+
+
+def serve(run: Run, console: Console) -> None:
+    """Start the firmware in its emulator with the UART on a pseudo-terminal, until interrupted."""
+    from trecx.device.serve import serve as start_serving
+
+    emulated = [p for p in firmware.programs(run.folder("firmware"), settings_of(run)) if p.target.emulator]
+    if not emulated:
+        raise TrecxError(
+            f"{run.path} has no firmware for an emulated target.", "Install its tools, then trecx compile."
+        )
+    start_serving(emulated[0], console.line)

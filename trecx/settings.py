@@ -1,0 +1,46 @@
+"""What a person chose for a run; kept in `run.json`, so that every verb on the run directory finds it again."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from trecx.errors import TrecxError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Choices of a run.
+
+    `task` is a registered task, or None for a model of the user's own; `name` names the C files. `data` and `weights`
+    are paths; `points` is the accuracy that calibration may lose; no `targets` means all; `samples` limits
+    verification.
+    """
+
+    name: str
+    task: str | None = None
+    method: str = "trecx"
+    train: bool = False
+    data: str | None = None
+    weights: str | None = None
+    scheme: str = "ptq"
+    points: float = 1.0
+    seed: int = 1
+    targets: tuple[str, ...] = ()
+    samples: int | None = None
+
+    def changed(self, options: dict[str, Any]) -> "Settings":
+        """These settings with some replaced; paths become absolute, so that a later verb may run from elsewhere."""
+        plain: dict[str, Any] = {k: str(v.absolute()) if isinstance(v, Path) else v for k, v in options.items()}
+        return replace(self, **plain)
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Settings":
+        """Settings from `run.json`, which a person may have edited."""
+        known = {f.name for f in fields(cls)}
+        if not set(document) <= known or not isinstance(document.get("name"), str):
+            raise TrecxError(f"run.json: its settings are not {', '.join(sorted(known))}.", "Build into a new folder.")
+        return cls(**{**document, "targets": tuple(document.get("targets", ()))})

@@ -1,0 +1,107 @@
+"""The compile step: C from the pair, with known answers from the oracle, and a program for each target."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, emit, known_answer_input
+from trecx.compiler.plan import plan_memory
+from trecx.compiler.target import TARGETS, Target
+from trecx.console import Step
+from trecx.device.build import Build, build, load
+from trecx.errors import ToolMissing, TrecxError
+from trecx.judge import reference
+from trecx.judge.record import forced
+from trecx.run import write_json
+from trecx.settings import Settings
+from trecx.steps import pair as pairs
+from trecx.steps import project
+from trecx.steps.data import task
+from trecx.steps.pair import Pair
+
+SEEDS = (1, 2)
+LEFT_OUT = "left_out.json"
+# What MLPerf Tiny's runner calls the task's model.
+RUNNER_NAMES = {"kws": "kws01", "ic": "ic01", "vww": "vww01"}
+
+
+def targets(settings: Settings) -> tuple[Target, ...]:
+    """The targets of a run, by name; all of them by default."""
+    known = {target.name: target for target in TARGETS}
+    unknown = [name for name in settings.targets if name not in known]
+    if unknown:
+        raise TrecxError([f"There is no target {name!r}." for name in unknown], f"Targets: {', '.join(known)}.")
+    return tuple(known[name] for name in settings.targets) if settings.targets else TARGETS
+
+
+def programs(firmware: Path, settings: Settings) -> tuple[Build, ...]:
+    """The programs that the compile step left."""
+    found = (load(firmware / "build" / target.name, target) for target in targets(settings))
+    return tuple(program for program in found if program is not None)
+
+
+def left_out(firmware: Path) -> tuple[str, ...]:
+    """What the compile step could not build on this machine, and how to get what is missing."""
+    try:
+        return tuple(json.loads((firmware / LEFT_OUT).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return ()
+
+
+def compile_pair(settings: Settings, model: Path, out: Path, step: Step) -> None:
+    """Emit C and build it for every target this machine has the tools for."""
+    pair = pairs.read(model)
+    chosen = targets(settings)
+    for target in chosen:
+        plan_memory(pair.optimised, target)
+    title = task(settings.task).title if settings.task else settings.name
+    names = Names(
+        name=settings.name,
+        title=title,
+        sha256=pair.exits.model_sha256,
+        class_names=pair.exits.classes,
+        runner_name=RUNNER_NAMES.get(settings.task or "", settings.name),
+    )
+    files = emit(pair.optimised, pair.plan, names, pair.thresholds, known_answers(pair))
+    files |= project.files(settings.name, chosen)
+    for name, text in files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text, encoding="utf-8")
+    missing_tools, built = [], []
+    for target in chosen:
+        try:
+            built.append(build(out, target, out / "build" / target.name))
+        except ToolMissing as missing:
+            missing_tools.append(f"Not built for {target.title}: {' '.join(missing.problems)} {missing.hint}")
+    if not built:
+        raise ToolMissing(missing_tools, "Install a compiler and compile again.")
+    step.outcome = f"{len(files)} files, arena {pair.plan.arena_size:,} bytes; built for {_names(built)}"
+    write_json(out / LEFT_OUT, missing_tools)
+
+
+def known_answers(pair: Pair) -> KnownAnswers:
+    """The oracle's answers to the known-answer test's inputs: every exit forced, and the default thresholds.
+
+    A model that only looks well-formed could crash the oracle, so it runs in a process of its own.
+    """
+    early = len(pair.limits)
+    inputs = np.stack([known_answer_input(seed, pair.graph.input.size) for seed in SEEDS])
+    shaped = inputs.reshape(len(SEEDS), *pair.graph.input.shape[1:])
+    trace = reference.isolated(
+        reference.tflm_trace, pair.content, pair.logits, pair.scores, shaped, pair.scales, pair.limits
+    )
+    cases = []
+    for row, seed in enumerate(SEEDS):
+        taken = {forced(early, exit_index): exit_index for exit_index in range(early + 1)}
+        taken[pair.limits] = int(trace.exit_taken[row])
+        for limits, exit_ in taken.items():
+            logits, scores = trace.logits[row, exit_], trace.scores[row, exit_]
+            label = int(logits.argmax())
+            cases.append(KnownAnswer(seed, limits, exit_, label, tuple(scores.tolist()), tuple(logits.tolist())))
+    return KnownAnswers(reference.tflm_version(), tuple(cases))
+
+
+def _names(built: Sequence[Build]) -> str:
+    return ", ".join(program.target.name for program in built)

@@ -1,0 +1,221 @@
+"""The evaluate and report steps: what the firmware is worth on test data, and what a person is told."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trecx import __version__
+from trecx.console import Step
+from trecx.device import run as device
+from trecx.device import toolchain
+from trecx.errors import TrecxError
+from trecx.judge import curve, report, summary
+from trecx.judge.calibrate import Calibration, break_even
+from trecx.judge.evaluate import Accuracy, Evaluation, accuracy, evaluate
+from trecx.judge.record import record
+from trecx.judge.second_opinion import SecondOpinion
+from trecx.judge.trace import Trace
+from trecx.judge.verify import Verification
+from trecx.run import write_json
+from trecx.settings import Settings
+from trecx.steps import pair as pairs
+from trecx.steps.data import data, quantized, task
+from trecx.steps.firmware import left_out, programs
+from trecx.steps.learning import answer
+from trecx.steps.pair import BACKBONE, Pair
+from trecx.steps.proof import COSTS, OPINION, RESULT, Costs
+
+TEST, BACKBONE_TEST, SPLIT = "test.npz", "backbone_test.npz", "split.json"
+
+
+def judge(settings: Settings, model: Path, firmware: Path, trained: Path, out: Path, step: Step) -> None:
+    """Leave the test answers of the firmware and of the backbone alone, with the split's description.
+
+    With data the host program answers the test split, once; without, the answers that were recorded when the shipped
+    pair was judged are taken, and say so. A model without either leaves nothing.
+    """
+    pair = pairs.read(model)
+    found = data(settings, step)
+    if found is None:
+        _recorded(model, out, step)
+        return
+    host = next((p for p in programs(firmware, settings) if p.target.emulator is None), None)
+    if host is None:
+        raise TrecxError("Evaluating needs the host program.", "Compile with --target host as well.")
+    labels = found.test.y.astype(np.int32)
+    samples = quantized(found.test, pair.graph.input)
+    with step.progress("test samples") as progress:
+        answers = record(lambda x, limits: device.run_host(host, x, limits, progress), samples, pair.limits, labels)
+    answers.save(out / TEST)
+    if (model / BACKBONE).is_file():
+        answer(pairs.plain(model / BACKBONE), found.test, step, "test samples, backbone").save(out / BACKBONE_TEST)
+    split = {"split": found.test.description, "samples": len(found.test), "float": _float(trained, found.test.y)}
+    write_json(out / SPLIT, split)
+    step.outcome = _outcome(evaluation(pair, model, out))
+
+
+def _recorded(model: Path, out: Path, step: Step) -> None:
+    names = [name for name in (TEST, BACKBONE_TEST, SPLIT) if (model / name).is_file()]
+    for name in names:
+        (out / name).write_bytes((model / name).read_bytes())
+    if names:
+        step.outcome = "the shipped pair's recorded test answers; judge it again with --data"
+    else:
+        step.outcome = "no labelled data: no accuracy"
+
+
+def evaluation(pair: Pair, model: Path, evaluated: Path) -> Evaluation | None:
+    """Judge the test answers in `evaluated` at the pair's thresholds; None where there are none."""
+    if not (evaluated / TEST).is_file() or not (evaluated / SPLIT).is_file():
+        return None
+    answers = Trace.load(evaluated / TEST)
+    split = json.loads((evaluated / SPLIT).read_text(encoding="utf-8"))
+    plain = Trace.load(evaluated / BACKBONE_TEST) if (evaluated / BACKBONE_TEST).is_file() else None
+    return evaluate(
+        answers,
+        pair.scales,
+        pair.limits,
+        [e.name for e in pair.exits.exits],
+        pair.macs,
+        backbone_macs(pair, model),
+        str(split["split"]),
+        None if plain is None else plain.right()[:, -1],
+    )
+
+
+def backbone_macs(pair: Pair, model: Path) -> int:
+    """MACs of the backbone alone; of the whole way to the final exit where there is no backbone to compare with."""
+    return pairs.plain(model / BACKBONE).macs[-1] if (model / BACKBONE).is_file() else pair.macs[-1]
+
+
+def write_report(settings: Settings, folders: dict[str, Path], out: Path, step: Step) -> None:
+    """Write `report.json`, `report.txt` and the curve from what the steps before left."""
+    document = assemble(settings, folders)
+    report.write(document, out / "report.json")
+    (out / "report.txt").write_text(summary.text(document), encoding="utf-8")
+    curve.draw(document, out)
+    step.outcome = ", ".join(sorted(path.name for path in out.iterdir()))
+
+
+def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
+    """The report of a run as far as its steps have gone."""
+    model = folders["model"]
+    pair = pairs.read(model)
+    names = [e.name for e in pair.exits.exits]
+    macs = pair.macs
+    backbone = backbone_macs(pair, model)
+    judged = evaluation(pair, model, folders["evaluate"])
+    rate_needed = break_even(macs, backbone) if len(macs) > 1 else None
+    base = report.Report(
+        tool=__version__,
+        task=settings.task or settings.name,
+        title=task(settings.task).title if settings.task else settings.name,
+        method=pair.exits.method,
+        criterion=next((e.criterion for e in pair.exits.exits if e.criterion), "none"),
+        model=report.ModelReport(pair.exits.model_file, pair.exits.model_sha256, len(pair.content)),
+        exits=tuple(report.ExitReport(n, m) for n, m in zip(names, macs, strict=True)),
+        macs=report.MacsReport(backbone, macs[-1]),
+        break_even_rate=rate_needed,
+        operating_point=tuple(
+            report.ThresholdReport(n, t, k) for n, t, k in zip(names, pair.thresholds, pair.limits, strict=False)
+        ),
+        calibration=_calibration(model),
+        verification=_verification(folders["verify"]),
+        second_opinion=_second_opinion(folders["verify"]),
+        rewrites=tuple(report.RewriteReport(name, count) for name, count in pair.optimised.rewrites),
+        targets=_targets(settings, folders, judged),
+        provenance=_provenance(model),
+        warnings=left_out(folders["compile"]),
+    )
+    return base if judged is None else report.with_evaluation(base, judged, _float_accuracy(folders["evaluate"]))
+
+
+def _targets(
+    settings: Settings, folders: dict[str, Path], judged: Evaluation | None
+) -> tuple[report.TargetReport, ...]:
+    """Costs per target: sizes from the build, counted instructions from the verification's traces."""
+    versions = {tool.name: tool.version or tool.name for tool in toolchain.tools()}
+    found = []
+    for program in programs(folders["compile"], settings):
+        sizes, target = program.sizes, program.target
+        entry = report.TargetReport(target.name, target.title, versions.get(target.compiler, target.compiler))
+        if target.emulator is not None:
+            entry = replace(entry, flash=sizes.flash, model_flash=sizes.network_flash, ram=sizes.ram, arena=sizes.arena)
+            entry = _counted(entry, folders["verify"], judged)
+        found.append(entry)
+    return tuple(found)
+
+
+def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | None) -> report.TargetReport:
+    """The entry with the costs that were counted while verifying; their mean at the exit rates of the test samples."""
+    try:
+        costs = Costs(**json.loads((verified / COSTS).read_text(encoding="utf-8"))[entry.name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return entry
+    shares = [e.rate for e in judged.exits] if judged is not None else None
+    mean = None if shares is None else sum(s * i for s, i in zip(shares, costs.instructions, strict=True))
+    return replace(
+        entry,
+        samples=costs.samples,
+        instructions=tuple(costs.instructions),
+        instructions_mean=mean,
+        stack=costs.stack,
+    )
+
+
+def _calibration(model: Path) -> Calibration | None:
+    try:
+        found = json.loads((model / "calibration.json").read_text(encoding="utf-8"))
+        return Calibration(**{**found, "warnings": tuple(found["warnings"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _verification(folder: Path) -> tuple[Verification, ...]:
+    try:
+        found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return tuple(Verification(**{**v, "exit_mismatches": tuple(v["exit_mismatches"])}) for v in found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def _second_opinion(folder: Path) -> SecondOpinion | None:
+    try:
+        return SecondOpinion(**json.loads((folder / OPINION).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _provenance(model: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((model / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _float(trained: Path, labels: np.ndarray) -> int | None:
+    """How many test samples the float backbone got right while training; None where it was not trained here."""
+    try:
+        with np.load(trained / "float_scores.npz", allow_pickle=False) as scores:
+            return int((scores["test_backbone"].argmax(axis=-1) == labels).sum())
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _float_accuracy(evaluated: Path) -> Accuracy | None:
+    split = json.loads((evaluated / SPLIT).read_text(encoding="utf-8"))
+    right = split.get("float")
+    return None if right is None else accuracy(right, split["samples"], split["split"])
+
+
+def _outcome(judged: Evaluation | None) -> str:
+    if judged is None:
+        return "no labelled data: no accuracy"
+    return (
+        f"{judged.with_exits.value:.2%} of {judged.samples:,} ({judged.split}), {judged.exit_rate:.1%} leave early, "
+        f"{judged.saving:.1%} of the MACs saved"
+    )

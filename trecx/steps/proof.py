@@ -1,0 +1,144 @@
+"""The verify step: every target's program against the oracle, sample by sample, both exits and the exit taken."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trecx.console import Step
+from trecx.device import run as device
+from trecx.device.build import Build
+from trecx.errors import AnswerIsNo
+from trecx.judge import reference
+from trecx.judge.record import forced, record
+from trecx.judge.second_opinion import Node, SecondOpinion, ask
+from trecx.judge.trace import Trace
+from trecx.judge.verify import Layer, Operator, Verification, pair_layers, structured_inputs, verify
+from trecx.run import write_json
+from trecx.settings import Settings
+from trecx.steps import pair as pairs
+from trecx.steps.data import data, quantized
+from trecx.steps.firmware import programs
+from trecx.steps.pair import Pair
+
+SYNTHETIC = 1000
+EMULATED = 200
+RESULT, COSTS, OPINION = "verify.json", "costs.json", "second_opinion.json"
+ASKED = 100
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Samples of one origin, int8 `(n, *shape)`."""
+
+    what: str
+    samples: np.ndarray
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What an emulated target needed: mean instructions to each exit's answer over `samples`, and bytes of stack."""
+
+    samples: int
+    instructions: tuple[float, ...]
+    stack: int
+
+
+def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step) -> None:
+    """Compare every program with the oracle; raises AnswerIsNo with the first difference, layer by layer."""
+    pair = pairs.read(model)
+    sets = inputs(settings, pair, step)
+    expected = [oracle(pair, chosen, step) for chosen in sets]
+    found, costs = [], {}
+    for program in programs(firmware, settings):
+        for chosen, trace in zip(sets, expected, strict=True):
+            count = EMULATED if program.target.emulator else len(chosen.samples)
+            few = Inputs(chosen.what, chosen.samples[:count])
+            actual, stack = answers(pair, program, few, step)
+            actual.save(out / f"{program.target.name}-{few.what}.npz".replace(" ", "-"))
+            found.append(compare(pair, program, few, trace.first(count), actual))
+            if actual.exit_instructions is not None and program.target.name not in costs:
+                means = tuple(float(n) for n in actual.exit_instructions.mean(axis=0))
+                costs[program.target.name] = Costs(len(actual), means, stack)
+    write_json(out / RESULT, [asdict(v) for v in found])
+    opinion = second_opinion(pair, sets[0], step)
+    write_json(out / OPINION, asdict(opinion))
+    write_json(out / COSTS, {name: asdict(cost) for name, cost in costs.items()})
+    wrong = [v.message for v in found if v.mismatches]
+    if opinion.unexplained:
+        wrong.append(f"The oracle and {opinion.interpreter} disagree: {opinion.message}.")
+    if wrong:
+        raise AnswerIsNo(wrong, "The generated C and the oracle disagree; this build must not be used.")
+    step.outcome = "bit-exact: " + ", ".join(f"{v.samples:,} {v.inputs} on {v.target}" for v in found)
+
+
+def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
+    """The test split where there is data, and always random and structured samples."""
+    found = data(settings, step)
+    sets = []
+    if found is not None:
+        samples = quantized(found.test, pair.graph.input)[: settings.samples]
+        sets.append(Inputs("test samples", samples))
+    count = min(SYNTHETIC, settings.samples or SYNTHETIC)
+    shape = pair.graph.input.shape[1:]
+    made = structured_inputs(shape, count, seed=0, zero_point=pair.graph.input.zero_point)
+    return (*sets, Inputs("synthetic samples", made))
+
+
+def oracle(pair: Pair, chosen: Inputs, step: Step) -> Trace:
+    """TensorFlow Lite Micro's answers."""
+    with step.progress(f"oracle, {chosen.what}") as progress:
+        return reference.tflm_trace(
+            pair.content, pair.logits, pair.scores, chosen.samples, pair.scales, pair.limits, None, progress
+        )
+
+
+def second_opinion(pair: Pair, chosen: Inputs, step: Step) -> SecondOpinion:
+    """What LiteRT's reference kernels say to the first samples, operator by operator."""
+    nodes = [Node(op.index, op.name, tuple(t.index for t in op.inputs), op.output.index) for op in pair.graph.ops]
+    with step.progress("second opinion"):
+        return ask(pair.content, nodes, chosen.samples[:ASKED])
+
+
+def answers(pair: Pair, program: Build, chosen: Inputs, step: Step) -> tuple[Trace, int]:
+    """Answers with exits never, always and at the thresholds in force, and the bytes of stack that took."""
+    emulated = program.target.emulator is not None
+    stacks = [0]
+    with step.progress(f"{program.target.name}, {chosen.what}") as progress:
+
+        def run(samples: np.ndarray, limits: tuple[int, ...]) -> device.Answers:
+            found = (device.run_qemu if emulated else device.run_host)(program, samples, limits, progress)
+            stacks.append(found.stack or 0)
+            return found
+
+        return record(run, chosen.samples, pair.limits), max(stacks)
+
+
+def compare(pair: Pair, program: Build, chosen: Inputs, expected: Trace, actual: Trace) -> Verification:
+    """A program's answers against the oracle's; where they differ on the host, down to the first differing element."""
+    return verify(
+        expected,
+        actual,
+        None if program.target.emulator else layers(pair, program, chosen),
+        target=program.target.name,
+        oracle=reference.tflm_version(),
+        inputs=chosen.what,
+    )
+
+
+def layers(pair: Pair, program: Build, chosen: Inputs) -> Callable[[int], Iterable[Layer]]:
+    """Outputs of every operator for one sample, as the oracle and the program compute them."""
+    computed = [op for stage in pair.plan.stages for op in stage.ops]
+    answering = [op for e in pair.optimised.exits if (op := pair.optimised.producer(e.scores)) not in computed]
+    operators = [Operator(op.index, op.name, op.output.index) for op in (*computed, *answering) if op is not None]
+    early = len(pair.limits)
+
+    def of_sample(sample: int) -> Iterable[Layer]:
+        one = chosen.samples[sample]
+        # Every exit in turn, since the softmax of an exit runs only where it is taken.
+        dumps = [device.layer_outputs(program, one, forced(early, exit_index)) for exit_index in range(early + 1)]
+        merged = {index: values for dump in dumps for index, values in dump.items()}
+        return pair_layers(operators, reference.tflm_tensors(pair.content, one), merged)
+
+    return of_sample
