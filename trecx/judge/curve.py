@@ -121,7 +121,7 @@ def _random_note(axes: Any, last: CurvePoint, first: CurvePoint) -> None:
     _note(
         axes,
         "leaving at random",
-        (last.macs + 0.36 * (first.macs - last.macs), last.accuracy + 0.36 * (first.accuracy - last.accuracy)),
+        (last.macs + 0.78 * (first.macs - last.macs), last.accuracy + 0.78 * (first.accuracy - last.accuracy)),
         (3, -4),
         color=_QUIET,
         rotation=degrees(atan2(end[1] - start[1], end[0] - start[0])),
@@ -144,11 +144,13 @@ def _note(axes: Any, text: str, place: tuple[float, float], offset: tuple[float,
 def _frame(figure: Any, axes: Any, report: Report) -> None:
     chosen = report.accuracy.int8_with_exits
     assert chosen is not None
+    figure.text(0.095, 0.945, f"{report.title}", fontsize=13, fontweight="bold", va="center")
     figure.text(
-        0.095, 0.945, f"{report.title}: accuracy against computation", fontsize=13, fontweight="bold", va="center"
-    )
-    figure.text(
-        0.095, 0.892, f"int8, every threshold; {chosen.samples:,} samples, {chosen.split}", color=_PLAIN, va="center"
+        0.095,
+        0.892,
+        f"int8, every threshold; {chosen.samples:,} samples, {chosen.split}",
+        color=_PLAIN,
+        va="center",
     )
     axes.set_xlabel("mean multiply-accumulates per inference (millions)", color=_PLAIN)
     axes.set_ylabel("accuracy (%)", color=_PLAIN)
