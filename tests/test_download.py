@@ -222,7 +222,11 @@ def test_hostile_archives_leave_nothing(tmp_path, member, complaint):
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["a.tar.gz", "home"]
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", GOOD[: len(GOOD) // 2], GOOD[:40], tarball(mode="w")[:300]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no archive", GOOD[: len(GOOD) // 2], GOOD[:40], tarball(mode="w")[:300]],
+    ids=["empty", "no archive", "half", "header", "half a plain tar"],
+)
 def test_damaged_archives_leave_nothing(tmp_path, data):
     path = tmp_path / "a.tar.gz"
     path.write_bytes(data)

@@ -100,7 +100,7 @@ static const int32_t op19_bias[5] = {
 
 /* 19 FULLY_CONNECTED: multipliers, 5 */
 static const int32_t op19_multipliers[5] = {
-  1717987038, 1717987038, 1717987038, 1717987038, 1717987038,
+  1717986944, 1717986944, 1717986944, 1717986944, 1717986944,
 };
 
 /* 19 FULLY_CONNECTED: shifts, 5 */

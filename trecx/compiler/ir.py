@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -113,7 +113,8 @@ class Node:
 class Op(ABC):
     """One operator. Subclasses live in `compiler/ops/`, one file each, and add their attributes as fields.
 
-    `inputs` are the activations it reads, in kernel order; constants (weights, bias, axes) are fields of the subclass.
+    `inputs` are the activations it reads, in kernel order; every kernel can read inputs whose pixels lie further apart
+    than their channels (`Tensor.pixel_stride`). Constants (weights, bias, axes) are fields of the subclass.
     `index` is its position in the `.tflite`, for messages and layer-by-layer comparison.
     """
 
@@ -121,9 +122,6 @@ class Op(ABC):
     name: str
     inputs: tuple[Tensor, ...]
     output: Tensor
-
-    # Whether the kernel can read an input whose pixels lie further apart than its channels (Tensor.pixel_stride).
-    reads_strided: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

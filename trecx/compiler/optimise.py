@@ -81,20 +81,16 @@ def slice_in_place(graph: Graph) -> tuple[Graph, int]:
     count = 0
     for index in [op.index for op in graph.ops if isinstance(op, StridedSlice)]:
         op = graph.op(index)
-        if _can_stride(graph, op):
+        if _only_read_by_ops(graph, op):
             source = op.inputs[0]
             view = View(source.index, 0, source.pixel_stride)
             graph, count = _without(graph, op, {op.output.index: view}), count + 1
     return graph, count
 
 
-def _can_stride(graph: Graph, op: Op) -> bool:
-    """Whether every reader of the slice can step over the channels that were cut off."""
-    whole = op.output.size == op.inputs[0].size
-    single_pixel = op.output.size == op.output.shape[-1]
-    readers = [reader for reader in graph.ops if any(t.index == op.output.index for t in reader.inputs)]
-    read_by_exit = any(op.output.index in (e.logits.index, e.scores.index) for e in graph.exits)
-    return whole or single_pixel or (not read_by_exit and all(reader.reads_strided for reader in readers))
+def _only_read_by_ops(graph: Graph, op: Op) -> bool:
+    """Whether no exit reads the slice: kernels step over the channels cut off, an exit wants its logits dense."""
+    return all(op.output.index not in (e.logits.index, e.scores.index) for e in graph.exits)
 
 
 def _without(graph: Graph, removed: Op, views: dict[int, View]) -> Graph:

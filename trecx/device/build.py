@@ -18,7 +18,11 @@ STRICT = (
     *("-Wall", "-Wextra", "-Wpedantic", "-Werror"),
     *("-Wconversion", "-Wshadow", "-Wdouble-promotion"),
 )
-SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZE = (
+    *("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
+    # Kernels as ordinary functions: sanitizers take minutes over specialised copies.
+    *("-fno-inline", "-DTRECX_INLINE=static inline"),
+)
 # (program, its files in firmware/app/): the serial port's loop for any board, and the host's batch program
 PROGRAMS = (("serve", ("serve.c", "console.c")), ("trace", ("trace.c",)))
 ERROR_LINES = 12

@@ -1,7 +1,7 @@
 """ADD: two int8 activations of equal shape."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import AddOptionsT
 
@@ -21,8 +21,6 @@ class Add(Op):
 
     factors: tuple[Multiplier, Multiplier, Multiplier]
     activation: int
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

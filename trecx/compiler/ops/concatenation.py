@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import ActivationFunctionType, ConcatenationOptionsT
 
@@ -19,8 +19,6 @@ class Concatenation(Op):
     """For every index before the axis: the slice of the first input, of the second, and so on."""
 
     axis: int
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

@@ -1,7 +1,7 @@
 """CONV_2D: int8, per-channel or per-tensor symmetric weights, strides, SAME or VALID."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import Conv2DOptionsT
 
@@ -20,8 +20,6 @@ class Conv2D(Op):
     rows: Window
     columns: Window
     activation: int
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

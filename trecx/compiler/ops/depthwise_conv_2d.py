@@ -1,7 +1,7 @@
 """DEPTHWISE_CONV_2D: int8, per-channel or per-tensor symmetric weights, strides, SAME or VALID."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import DepthwiseConv2DOptionsT
 
@@ -21,8 +21,6 @@ class DepthwiseConv2D(Op):
     columns: Window
     depth_multiplier: int
     activation: int
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

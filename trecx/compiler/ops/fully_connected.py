@@ -1,7 +1,7 @@
 """FULLY_CONNECTED: int8, per-tensor or per-channel symmetric weights, one row of outputs."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import FullyConnectedOptionsT, FullyConnectedOptionsWeightsFormat
 
@@ -18,8 +18,6 @@ class FullyConnected(Op):
 
     channels: Channels
     activation: int
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

@@ -1,7 +1,7 @@
 """MEAN over height and width, int8."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import ReducerOptionsT
 
@@ -15,8 +15,6 @@ class Mean(Op):
     """out[c] = sum over pixels of (in[pixel, c] - zero point) * factor; the factor holds the division by the count."""
 
     factor: Multiplier
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

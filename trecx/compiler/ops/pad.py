@@ -1,7 +1,7 @@
 """PAD: zeros (the zero point) around height, width and channels."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from trecx.compiler.ir import KernelCall, Node, Op
 from trecx.compiler.ops.inspection import Inspection
@@ -12,8 +12,6 @@ class Pad(Op):
     """`paddings` are (before, after) of height, width and channels."""
 
     paddings: tuple[tuple[int, int], ...]
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

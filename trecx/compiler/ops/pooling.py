@@ -19,7 +19,6 @@ class Pool2D(Op):
     columns: Window
     activation: int
 
-    reads_strided: ClassVar[bool] = True
     kernel: ClassVar[str]
 
     @classmethod

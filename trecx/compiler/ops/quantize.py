@@ -1,7 +1,7 @@
 """QUANTIZE from int8 to int8: another scale and zero point."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, multiplier
 from trecx.compiler.ir import KernelCall, Node, Op
@@ -14,8 +14,6 @@ class Quantize(Op):
     """out = (in - input zero point) * factor + output zero point."""
 
     factor: Multiplier
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

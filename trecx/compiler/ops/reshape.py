@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import ReshapeOptionsT
 
@@ -14,8 +14,6 @@ from trecx.compiler.ops.runs import Runs
 @dataclass(frozen=True, eq=False)
 class Reshape(Op):
     """A copy that packs its input; usually rewritten into a view."""
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

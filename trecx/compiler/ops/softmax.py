@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from ai_edge_litert.schema_py_generated import SoftmaxOptionsT
@@ -20,8 +20,6 @@ class Softmax(Op):
     """Softmax over the channels of each pixel; `exponentials` holds exp(-beta * scale * d) for d = 0..255."""
 
     exponentials: np.ndarray
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:

@@ -1,7 +1,7 @@
 """STRIDED_SLICE: a prefix of the channels, all pixels."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from ai_edge_litert.schema_py_generated import StridedSliceOptionsT
 
@@ -12,8 +12,6 @@ from trecx.compiler.ops.inspection import Inspection
 @dataclass(frozen=True, eq=False)
 class StridedSlice(Op):
     """out[..., c] = in[..., c] for the first channels; usually rewritten into a view."""
-
-    reads_strided: ClassVar[bool] = True
 
     @classmethod
     def read(cls, node: Node) -> Self:
