@@ -1,6 +1,7 @@
 """`trecx doctor`: what is installed, what is missing and how to get it."""
 
 import platform
+import re
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
@@ -40,7 +41,7 @@ def examine() -> tuple[Finding, ...]:
         Finding("python", "runs it", platform.python_version(), ""),
     )
     packages = tuple(Finding(name, purpose, _version(name), hint) for name, purpose, hint in PACKAGES)
-    programs = tuple(Finding(t.name, t.purpose, t.version, t.hint) for t in tools())
+    programs = tuple(Finding(t.name, t.purpose, _number(t.version), t.hint) for t in tools())
     return own + packages + programs
 
 
@@ -60,6 +61,12 @@ def show(found: tuple[Finding, ...], console: Console) -> None:
     missing = sorted({finding.hint for finding in found if finding.version is None})
     if missing:
         console.out("\nTo install what is missing:\n" + "\n".join(f"  {hint}" for hint in missing))
+
+
+def _number(line: str | None) -> str | None:
+    """The version number in the line with which a program introduces itself; distributions put theirs in brackets."""
+    found = re.search(r"\d+(\.\d+)+", re.sub(r"\(.*?\)", "", line)) if line else None
+    return found.group() if found else line
 
 
 def _version(distribution: str) -> str | None:

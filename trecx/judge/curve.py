@@ -67,7 +67,7 @@ def _data(axes: Any, report: Report) -> None:
     plain = report.accuracy.int8_without_exits
     assert chosen is not None and report.macs.mean is not None
     axes.plot((macs[0], macs[-1]), (accuracy[0], accuracy[-1]), color=_QUIET, linewidth=0.9, linestyle=(0, (1, 2.5)))
-    if plain is not None:
+    if plain is not None and report.macs.backbone is not None:
         axes.axhline(100 * plain.value, color=_PLAIN, linewidth=0.9, linestyle=(0, (6, 4)), zorder=1)
         axes.plot(report.macs.backbone / _MILLION, 100 * plain.value, "D", color=_PLAIN, markersize=6.5, zorder=4)
     axes.plot(macs, accuracy, color=_CURVE, linewidth=2.2, solid_joinstyle="round", zorder=3)
@@ -78,7 +78,7 @@ def _data(axes: Any, report: Report) -> None:
     low, high = min(accuracy), max([*accuracy, 100 * plain.value if plain else 0.0])
     span = max(high - low, 1.0)
     axes.set_ylim(low - 0.1 * span, high + 0.16 * span)
-    right = max([*macs, report.macs.backbone / _MILLION])
+    right = max([*macs, (report.macs.backbone or 0) / _MILLION])
     width = right - min(macs)
     axes.set_xlim(min(macs) - 0.06 * width, right + 0.06 * width)
 
@@ -94,7 +94,7 @@ def _labels(axes: Any, report: Report) -> None:
     )
     final_above = plain is None or plain.value <= first.accuracy
     _beside(axes, f"always {names[-1]}, {first.accuracy:.1%}", (first.macs, first.accuracy), _CURVE, final_above)
-    if plain is not None:
+    if plain is not None and report.macs.backbone is not None:
         place = (report.macs.backbone, plain.value)
         _beside(axes, f"backbone alone, {plain.value:.1%}", place, _PLAIN, not final_above)
     change = f"{abs(report.macs.saving):.0%} {'fewer' if report.macs.saving >= 0 else 'more'} MACs than the backbone"

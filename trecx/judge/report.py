@@ -42,7 +42,7 @@ KEYS = (
     ("*.accuracy.right, samples, split", "number of right answers, of samples, and which samples"),
     ("loss", "points of accuracy lost by the exits against the int8 backbone alone on the same samples, or null"),
     ("exit_rate", "share of samples that leave before the final exit, or null"),
-    ("macs.backbone, worst", "MACs of the backbone alone, and of a sample that goes to the final exit"),
+    ("macs.backbone, worst", "MACs of the backbone alone (or null), and of a sample that goes to the final exit"),
     ("macs.mean, saving", "mean MACs per sample, and the share of the backbone's saved, or null"),
     ("break_even_rate", "exit rate from which on the exits save MACs"),
     ("operating_point[].exit", "early exit"),
@@ -121,9 +121,9 @@ class AccuracyReport:
 
 @dataclass(frozen=True)
 class MacsReport:
-    """MACs per inference; `mean` and `saving` need samples."""
+    """MACs per inference; `mean` and `saving` need samples, `backbone` a model without exits to compare with."""
 
-    backbone: int
+    backbone: int | None
     worst: int
     mean: float | None = None
     saving: float | None = None

@@ -90,7 +90,8 @@ def _shares(accuracy: Accuracy | None) -> tuple[str, ...]:
 
 
 def _exits(report: Report) -> Table:
-    table = _table("exit", "threshold", "MACs to here", "of backbone", "accuracy", "leave here", "right of those")
+    whole, name = (report.macs.backbone, "backbone") if report.macs.backbone else (report.macs.worst, "final exit")
+    table = _table("exit", "threshold", "MACs to here", f"of {name}", "accuracy", "leave here", "right of those")
     thresholds = {p.exit: p.threshold for p in report.operating_point}
     for exit_ in report.exits:
         early = exit_.name in thresholds
@@ -99,7 +100,7 @@ def _exits(report: Report) -> Table:
             escape(exit_.name),
             ("never" if threshold is None else f"{threshold:g}") if early else "",
             f"{exit_.macs:,}",
-            f"{exit_.macs / report.macs.backbone:.0%}",
+            f"{exit_.macs / whole:.0%}",
             _percent(exit_.accuracy.value) if exit_.accuracy else _NONE,
             _percent(exit_.rate) if exit_.rate is not None else _NONE,
             _percent(exit_.accuracy_taken.value) if exit_.accuracy_taken else _NONE,
@@ -109,11 +110,12 @@ def _exits(report: Report) -> Table:
 
 def _computation(report: Report) -> Iterator[Text]:
     macs = report.macs
-    if macs.mean is not None and macs.saving is not None:
+    if macs.mean is not None and macs.saving is not None and macs.backbone is not None:
         change = f"{abs(macs.saving):.1%} {'below' if macs.saving >= 0 else 'above'} the backbone's {macs.backbone:,}"
         yield Text.assemble("Mean ", (f"{macs.mean:,.0f} MACs", "bold"), f", {change}; worst case {macs.worst:,}.")
     else:
-        yield Text(f"Worst case {macs.worst:,} MACs, backbone {macs.backbone:,}; the mean needs test data.")
+        backbone = f", backbone {macs.backbone:,}" if macs.backbone else ""
+        yield Text(f"Worst case {macs.worst:,} MACs{backbone}; the mean needs test data.")
     if report.loss is not None:
         word = "lost" if report.loss >= 0 else "gained"
         yield Text(f"{abs(report.loss):.2f} points of accuracy {word} against the int8 backbone on the same samples.")

@@ -80,15 +80,15 @@ def evaluation(pair: Pair, model: Path, evaluated: Path) -> Evaluation | None:
         pair.limits,
         [e.name for e in pair.exits.exits],
         pair.macs,
-        backbone_macs(pair, model),
+        backbone_macs(model) or pair.macs[-1],
         str(split["split"]),
         None if plain is None else plain.right()[:, -1],
     )
 
 
-def backbone_macs(pair: Pair, model: Path) -> int:
-    """MACs of the backbone alone; of the whole way to the final exit where there is no backbone to compare with."""
-    return pairs.plain(model / BACKBONE).macs[-1] if (model / BACKBONE).is_file() else pair.macs[-1]
+def backbone_macs(model: Path) -> int | None:
+    """MACs of the backbone alone; None where there is no backbone to compare with."""
+    return pairs.plain(model / BACKBONE).macs[-1] if (model / BACKBONE).is_file() else None
 
 
 def write_report(settings: Settings, folders: dict[str, Path], out: Path, step: Step) -> None:
@@ -106,9 +106,9 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
     pair = pairs.read(model)
     names = [e.name for e in pair.exits.exits]
     macs = pair.macs
-    backbone = backbone_macs(pair, model)
+    backbone = backbone_macs(model)
     judged = evaluation(pair, model, folders["evaluate"])
-    rate_needed = break_even(macs, backbone) if len(macs) > 1 else None
+    rate_needed = break_even(macs, backbone) if backbone and len(macs) > 1 else None
     base = report.Report(
         tool=__version__,
         task=settings.task or settings.name,
