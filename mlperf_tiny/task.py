@@ -1,7 +1,7 @@
 """What a task is: its data and its backbone with named taps. Knows nothing of exits."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,30 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
+    def of(self, sources: Sequence[str]) -> "Split":
+        """The samples of some sources; all of them where `sources` is empty or the split has no sources."""
+        if self.source is None or not sources:
+            return self
+        rows = np.isin(self.source, sources)
+        group = None if self.group is None else self.group[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], source=self.source[rows], group=group)
+
 
 @dataclass(frozen=True)
 class Data:
-    """The three splits of a task; thresholds and choices see `validation` only, `test` is judged once."""
+    """The three splits of a task; thresholds and choices see `validation` only, `test` is judged once.
+
+    `sources` says of each split where it comes from. `calibration` names the sources of validation that are most like
+    the test data, on which thresholds are chosen; empty for all of them. `source_weights` says how often samples of a
+    source are drawn in training, 1 where it is not named.
+    """
 
     train: Split
     validation: Split
     test: Split
     sources: dict[str, str] = field(default_factory=dict)
+    calibration: tuple[str, ...] = ()
+    source_weights: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -67,13 +67,14 @@ def adopt(found: Pair, out: Path) -> None:
 def train(settings: Settings, out: Path, step: Step) -> None:
     """Train the float model; `out` keeps checkpoints, so that an interrupted training goes on."""
     from trecx.learn.exits import method
-    from trecx.learn.settings import TrainSettings
+    from trecx.learn.settings import recipe
     from trecx.learn.train import train as fit
 
     assert settings.task is not None
     found = data(settings, step)
     assert found is not None
-    chosen = TrainSettings(weights=Path(settings.weights) if settings.weights else None, seed=settings.seed)
+    weights = Path(settings.weights) if settings.weights else None
+    chosen = recipe(weights, found.source_weights, settings.seed)
     with step.progress("batches") as progress:
         fit(task(settings.task), found, method(settings.method), chosen, out, progress)
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
@@ -108,8 +109,9 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     chosen, exits = task(settings.task), method(settings.method).exits
     specs = tuple(door.ExitSpec(e, e, "max_score" if e != exits[-1] else None) for e in exits)
     spec = door.Exits(settings.task, settings.method, name, door.sha256(out / name), chosen.classes, specs)
-    answers = answer(pairs.bind(out / name, spec), found.validation, step, "validation")
-    plain = answer(pairs.plain(out / BACKBONE, chosen.classes), found.validation, step, "validation, backbone")
+    split = found.validation.of(found.calibration)
+    answers = answer(pairs.bind(out / name, spec), split, step, "validation")
+    plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, step, "validation, backbone")
     answers.save(out / VALIDATION)
     plain.save(out / BACKBONE_VALIDATION)
     scales = pairs.bind(out / name, spec).scales

@@ -1,0 +1,36 @@
+"""Make the pair that ships out of a finished run: `python -m trecx.steps.publish RUN FOLDER`.
+
+Copies the pair with its validation answers, and the test answers it was judged by, and completes `provenance.json` with
+what was measured on what.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from trecx.run import open_, write_json
+from trecx.steps.judging import BACKBONE_TEST, SPLIT, TEST
+
+
+def publish(run_folder: Path, out: Path) -> None:
+    """Fill `out` from the run's `model/`, `evaluate/` and `report/` folders; TrecxError where it is no finished run."""
+    run = open_(run_folder)
+    report = json.loads((run.folder("report") / "report.json").read_text(encoding="utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    files = [*run.folder("model").iterdir(), *(run.folder("evaluate") / name for name in (TEST, BACKBONE_TEST, SPLIT))]
+    for file in files:
+        shutil.copyfile(file, out / file.name)
+    provenance = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+    write_json(out / "provenance.json", {**provenance, "measured": measured(report)})
+
+
+def measured(report: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a report that belong to the pair itself."""
+    keys = ("accuracy", "exits", "exit_rate", "loss", "macs", "operating_point", "calibration", "verification")
+    return {key: report[key] for key in keys}
+
+
+if __name__ == "__main__":
+    publish(Path(sys.argv[1]), Path(sys.argv[2]))
