@@ -65,6 +65,9 @@ def reporting(command: Command) -> Command:
             if error.hint:
                 click.echo(error.hint, err=True)
             sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Interrupted. The same command again goes on; a training takes up where it stopped.", err=True)
+            sys.exit(130)
 
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")(wrapper)  # type: ignore[return-value]
 
@@ -100,6 +103,9 @@ quantize_option = click.option(
     type=click.Choice(["ptq", "qat"]),
     help="After training, or quantization-aware [default: ptq].",
 )
+epochs_option = click.option(
+    "--epochs", type=click.IntRange(1), help="Epochs of each training stage [default: the recipe's]."
+)
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of everything random [default: 1].")
 
 
@@ -110,6 +116,7 @@ seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Se
 @weights_option
 @quantize_option
 @points_option
+@epochs_option
 @seed_option
 @target_option
 @samples_option
@@ -161,6 +168,7 @@ verb(
     "train",
     data_option,
     weights_option,
+    epochs_option,
     seed_option,
     help="Train the float model with its exits; an interrupted training is taken up where it stopped.",
 )

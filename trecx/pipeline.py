@@ -133,7 +133,7 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     data = data_fingerprint(s)
     shipped = runs.fingerprint((), learning.pretrained_files(s))
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
-        "train": ((s.task, s.method, s.weights, s.seed, data), LEARN),
+        "train": ((s.task, s.method, s.weights, s.seed, s.epochs, data), LEARN),
         "quantize": ((s.scheme, s.seed, made.get("train")), LEARN),
         "calibrate": ((s.points, made.get("quantize")), (*LEARN, *JUDGE)),
         "model": ((s.task, shipped), ()),

@@ -12,8 +12,8 @@ class Settings:
     """Choices of a run.
 
     `task` is a registered task, or None for a model of the user's own; `name` names the C files. `data` and `weights`
-    are paths; `points` is the accuracy that calibration may lose; no `targets` means all; `samples` limits
-    verification.
+    are paths; `points` is the accuracy that calibration may lose; `epochs` of training, None for the recipe's own; no
+    `targets` means all; `samples` limits verification.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Settings:
     scheme: str = "ptq"
     points: float = 1.0
     seed: int = 1
+    epochs: int | None = None
     targets: tuple[str, ...] = ()
     samples: int | None = None
 

@@ -75,6 +75,8 @@ def train(settings: Settings, out: Path, step: Step) -> None:
     assert found is not None
     weights = Path(settings.weights) if settings.weights else None
     chosen = recipe(weights, found.source_weights, settings.seed)
+    if settings.epochs is not None:
+        chosen = replace(chosen, epochs=settings.epochs, backbone_epochs=settings.epochs)
     with step.progress("batches") as progress:
         fit(task(settings.task), found, method(settings.method), chosen, out, progress)
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"

@@ -1,0 +1,102 @@
+"""From speech to firmware on a corpus of chirps, with every step that real data takes, and an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from speech import write_corpus, write_test_set
+
+pytest.importorskip("tf_keras")
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "trecx", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("speech")
+    write_corpus(root / "data" / "speech_commands_v0.02", words=("yes", "no", "bed", "up"), speakers=8)
+    write_test_set(root / "data" / "speech_commands_test_set_v0.02", per_label=2)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """A training that was interrupted once and taken up again, and everything after it."""
+    out = folder / "run"
+    arguments = ("build", "kws", "--data", folder / "data", "--train", "--epochs", 3, "--target", "host", "--out", out)
+    environment = {**os.environ, "TRECX_CACHE": str(folder / "cache"), "XDG_CACHE_HOME": str(folder / "cache")}
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 300
+    while not list(out.glob(".train.*.partial/checkpoint*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "takes up where it stopped" in told and "Traceback" not in told, told
+    assert not (out / "train").exists()
+    done = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def test_an_interrupted_training_is_taken_up_and_ends_in_proven_firmware(run):
+    out, report = run
+    assert [v["mismatches"] for v in report["verification"]] == [0, 0]
+    assert report["verification"][0]["inputs"] == "test samples"
+    assert {"train", "quantize", "model", "firmware", "verify", "evaluate", "report"} <= {p.name for p in out.iterdir()}
+    assert not list(out.glob(".*.partial"))
+    history = json.loads((out / "train" / "history.json").read_text())
+    assert history["settings"]["epochs"] == 3
+
+
+def test_the_report_compares_float_int8_and_exits_on_the_same_test_clips(run):
+    _, report = run
+    found = report["accuracy"]
+    assert {a["samples"] for a in found.values()} == {24}
+    assert len({a["split"] for a in found.values()}) == 1
+    assert report["macs"]["backbone"] == 2_656_768
+    assert report["calibration"]["samples"] > 0
+    assert report["provenance"]["data"]
+
+
+def test_calibrating_again_changes_the_pair_and_trains_nothing(run):
+    out, _ = run
+    trained = (out / "train" / "history.json").stat().st_mtime_ns
+    done = subprocess.run(command("calibrate", out, "--points", 100), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    exits = json.loads((out / "model" / "exits.json").read_text())
+    assert exits["operating_points"][0]["thresholds"]["early"] > 0
+    assert (out / "train" / "history.json").stat().st_mtime_ns == trained
+
+
+def test_the_curve_is_drawn(run):
+    out, _ = run
+    assert (out / "report" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "report" / "curve.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("damage", ["no recordings", "unreadable recordings", "nothing at all"])
+def test_data_that_cannot_be_used_is_told_at_once(damage, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    if damage == "unreadable recordings":
+        write_corpus(data / "speech_commands_v0.02")
+        write_test_set(data / "speech_commands_test_set_v0.02")
+        for path in list((data / "speech_commands_v0.02").rglob("*.wav"))[:3]:
+            path.write_bytes(b"RIFF????")
+    elif damage == "no recordings":
+        (data / "speech_commands_v0.02" / "yes").mkdir(parents=True)
+    done = subprocess.run(
+        command("build", "kws", "--data", data, "--train", "--out", tmp_path / "run"), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and done.stderr.startswith("Error")
+    assert not (tmp_path / "run" / "train").exists()
+    assert Path(data).is_dir()
