@@ -1,0 +1,220 @@
+"""Training on a few random samples: what follows the seed, what survives an interruption, what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tf_keras")
+
+from tiny_task import CLASSES, DATA, METHOD, TASK
+
+from mlperf_tiny.task import Split
+from trecx.errors import TrecxError
+from trecx.learn import weights
+from trecx.learn.batches import batches, probabilities, shifted
+from trecx.learn.exits.trecx import FILTER, VIEW
+from trecx.learn.keras import keras, save
+from trecx.learn.loop import learning_rate
+from trecx.learn.settings import TrainSettings, recipe
+from trecx.learn.train import plain, train
+
+SHORT = TrainSettings(
+    backbone_epochs=2,
+    epochs=3,
+    steps_per_epoch=2,
+    batch=8,
+    distillation=0.5,
+    time_shift=2,
+    mixup=0.3,
+    class_balance=0.5,
+    source_weights=(("b", 2.0),),
+    schedule="cosine",
+    release=0.67,
+)
+
+
+class Stop(Exception):
+    """An interruption."""
+
+
+def quietly(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def stopping_at(step: int):
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Stop
+
+    return progress
+
+
+def weights_of(folder):
+    return keras().models.load_model(folder / "model.keras", compile=False).get_weights()
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    train(TASK, DATA, METHOD, SHORT, folder, quietly)
+    return folder
+
+
+def test_a_run_leaves_models_history_and_scores_and_no_checkpoint(whole_run):
+    found = sorted(path.name for path in whole_run.iterdir())
+    assert found == ["backbone.keras", "float_scores.npz", "history.json", "model.keras"]
+    history = json.loads((whole_run / "history.json").read_text())
+    assert [len(history[stage]) for stage in ("backbone", "joint")] == [2, 3]
+    assert "validation_early_b" in history["joint"][0]
+    assert "test" not in (whole_run / "history.json").read_text()  # judged later, once
+    with np.load(whole_run / "float_scores.npz") as scores:
+        for name in ("early", "final", "backbone"):
+            assert scores[f"test_{name}"].shape == (10, CLASSES)
+            np.testing.assert_allclose(scores[f"validation_{name}"].sum(-1), 1, atol=1e-5)
+        assert np.array_equal(scores["test_labels"], DATA.test.y)
+
+
+# Steps 1 to 4 belong to the backbone, 5 to 10 to the joint stage; the copied filter is released after step 8.
+@pytest.mark.parametrize("step", [3, 7, 9])
+def test_an_interrupted_run_ends_bit_equal_to_an_uninterrupted_one(whole_run, tmp_path, step):
+    with pytest.raises(Stop):
+        train(TASK, DATA, METHOD, SHORT, tmp_path, stopping_at(step))
+    assert not (tmp_path / "model.keras").exists()
+    assert list(tmp_path.glob("checkpoint-*.npz"))
+    seen = []
+    train(TASK, DATA, METHOD, SHORT, tmp_path, lambda done, total: seen.append(done))
+    assert step - 1 in seen or step - 2 in seen  # epochs already done are not done again
+    assert 1 not in seen
+    assert all(np.array_equal(a, b) for a, b in zip(weights_of(whole_run), weights_of(tmp_path), strict=True))
+    with np.load(whole_run / "float_scores.npz") as a, np.load(tmp_path / "float_scores.npz") as b:
+        assert all(np.array_equal(a[name], b[name]) for name in a.files)
+    assert (whole_run / "history.json").read_bytes() == (tmp_path / "history.json").read_bytes()
+
+
+def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):
+    with pytest.raises(Stop):
+        train(TASK, DATA, METHOD, SHORT, tmp_path, stopping_at(3))
+    seen = []
+    with pytest.raises(Stop):
+        other = stopping_at(2)
+        train(TASK, DATA, METHOD, replace(SHORT, seed=2), tmp_path, lambda d, t: (seen.append(d), other(d, t)))
+    assert seen == [0, 1, 2]
+
+
+def test_the_view_carries_the_early_filter_until_its_release(tmp_path):
+    def filters(release: float):
+        folder = tmp_path / str(release)
+        settings = replace(SHORT, weights=reference, release=release, epochs=2)
+        train(TASK, DATA, METHOD, settings, folder, quietly)
+        model = keras().models.load_model(folder / "model.keras", compile=False)
+        return [model.get_layer(name).get_weights() for name in (FILTER, VIEW)]
+
+    reference = tmp_path / "reference.h5"
+    save(plain(TASK), reference)
+    own, view = filters(1.0)
+    assert all(np.array_equal(a, b) for a, b in zip(own, view, strict=True))
+    own, view = filters(0.5)
+    assert not np.array_equal(own[0], view[0])
+    assert np.linalg.norm(own[0] - view[0]) < 0.1 * np.linalg.norm(own[0])
+
+
+def test_reference_weights_load_exactly_from_every_kind(tmp_path):
+    model, x = plain(TASK), DATA.test.x
+    expected = model.predict(x, verbose=0)
+    for name in ("saved", "model.h5", "model.keras"):
+        model.save(tmp_path / name)
+        other = plain(TASK)
+        weights.load_into(other, tmp_path / name)
+        assert np.array_equal(other.predict(x, verbose=0), expected)
+
+
+def test_wrong_reference_weights_are_refused_with_a_reason(tmp_path):
+    layers = keras().layers
+    image = keras().Input(TASK.input_shape)
+    save(keras().Model(image, layers.Dense(3)(layers.Flatten()(image))), tmp_path / "other.h5")
+    (tmp_path / "corrupt.h5").write_bytes(b"\x89HDF nonsense")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weights.bin").write_bytes(b"")
+    cases = {
+        "other.h5": "layers with weights",
+        "corrupt.h5": "not a Keras model",
+        "empty": "no saved_model.pb",
+        "weights.bin": "neither",
+        "absent.h5": "There is no",
+    }
+    for name, reason in cases.items():
+        with pytest.raises(TrecxError, match=reason) as refusal:
+            weights.load_into(plain(TASK), tmp_path / name)
+        assert refusal.value.hint
+
+
+def test_settings_out_of_range_are_all_reported_at_once():
+    with pytest.raises(TrecxError) as refusal:
+        TrainSettings(batch=0, release=1.5, learning_rate=float("nan"), schedule="none", source_weights=(("a", -1.0),))
+    told = "\n".join(refusal.value.problems)
+    assert [word in told for word in ("batch", "release", "learning_rate", "schedule", "'a'")] == [True] * 5
+
+
+def test_the_recipe_follows_from_whether_there_are_reference_weights(tmp_path):
+    assert recipe(None, (("a", 2.0),), seed=7) == TrainSettings(seed=7)
+    distilled = recipe(tmp_path, (("a", 2.0),))
+    assert distilled.distillation > 0.5
+    assert distilled.source_weights == (("a", 2.0),)
+
+
+def test_data_of_another_shape_and_weights_that_leave_nothing_are_refused(tmp_path):
+    narrow = replace(DATA.train, x=DATA.train.x[:, :, :5])
+    with pytest.raises(TrecxError, match="have shape"):
+        train(TASK, replace(DATA, train=narrow), METHOD, SHORT, tmp_path, quietly)
+    with pytest.raises(TrecxError, match="no training sample"):
+        train(TASK, DATA, METHOD, replace(SHORT, source_weights=(("a", 0.0), ("b", 0.0))), tmp_path, quietly)
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_are_drawn_by_the_root_of_their_count():
+    y = np.repeat([0, 1], [400, 100]).astype(np.int32)
+    chance = probabilities(Split("t", "", np.zeros((500, 1)), y), TrainSettings(class_balance=0.5))
+    assert np.isclose(chance[y == 0].sum() / chance[y == 1].sum(), 2.0)
+    chance = probabilities(Split("t", "", np.zeros((500, 1)), y), TrainSettings(class_balance=1.0))
+    assert np.isclose(chance[y == 0].sum(), 0.5)
+
+
+def test_sources_are_drawn_by_their_weights():
+    chance = probabilities(DATA.train, TrainSettings(source_weights=(("a", 3.0), ("nowhere", 9.0))))
+    one, other = chance[DATA.train.source == "a"], chance[DATA.train.source == "b"]
+    np.testing.assert_allclose(one, 3 * other[0])
+
+
+def test_an_epoch_without_weights_sees_every_sample_once():
+    settings = TrainSettings(batch=8)
+    seen = [x for x, _ in batches(DATA.train, CLASSES, settings, (0, 0))]
+    found = np.sort(np.concatenate(seen)[:, 0, 0, 0])
+    assert np.array_equal(found, np.sort(DATA.train.x[:, 0, 0, 0]))
+    again = [x for x, _ in batches(DATA.train, CLASSES, settings, (0, 1))]
+    assert not np.array_equal(seen[0], again[0])
+
+
+def test_mixing_keeps_the_larger_share_and_mixes_labels_alike():
+    settings = TrainSettings(batch=40, mixup=0.4)
+    ((x, target),) = batches(DATA.train, CLASSES, settings, (0, 0))
+    ((plain, hard),) = batches(DATA.train, CLASSES, replace(settings, mixup=0.0), (0, 0))
+    np.testing.assert_allclose(target.sum(-1), 1, atol=1e-6)
+    assert np.array_equal(target.argmax(-1), hard.argmax(-1))
+    assert 0.6 <= target.max(-1).min() < 0.95
+    assert np.any(x != plain)
+
+
+def test_time_shift_moves_frames_and_repeats_the_edge():
+    x = np.arange(5, dtype=np.float32).reshape(1, 5, 1).repeat(3, 0)
+    moved = shifted(x, np.array([2, 0, -1]))[..., 0]
+    assert moved.tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 4], [1, 2, 3, 4, 4]]
+
+
+def test_learning_rates_follow_the_recipe():
+    settings = TrainSettings()
+    rates = [learning_rate(settings, epoch, 36, 0, 10) for epoch in (0, 11, 12, 23, 24, 35)]
+    np.testing.assert_allclose(rates, [5e-4, 5e-4, 1e-4, 1e-4, 2e-5, 2e-5])
+    cosine = replace(settings, schedule="cosine")
+    assert np.isclose(learning_rate(cosine, 18, 36, 0, 10), 2.5e-4)

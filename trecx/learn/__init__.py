@@ -1,0 +1,1 @@
+"""LEARN: the only wing that imports TensorFlow, and only while it is used."""

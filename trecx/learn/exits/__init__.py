@@ -1,0 +1,45 @@
+"""Exit methods: how early exits attach to a backbone and how they are trained."""
+
+from typing import Any, Protocol
+
+from mlperf_tiny.task import Backbone
+from trecx.errors import TrecxError
+from trecx.learn.exits.trecx import TRecX
+
+
+class Method(Protocol):
+    """What training asks of an exit method."""
+
+    @property
+    def name(self) -> str:
+        """The method's name on the command line and in `exits.json`."""
+
+    @property
+    def exits(self) -> tuple[str, ...]:
+        """Names of the exits in the order in which they are taken; they are the names of the model's outputs."""
+
+    def attach(self, task: str, backbone: Backbone) -> Any:
+        """A Keras model from the backbone's input to one softmax output per exit, in order, named like the exits.
+
+        Raise TrecxError where the method knows no attachment for `task`.
+        """
+
+    def start(self, model: Any, head: Any) -> None:
+        """Give layers that the backbone lacks what they can use of `head`, its trained last Dense layer."""
+
+    def loss_weights(self, task: str) -> tuple[float, ...]:
+        """Weight of each exit's cross-entropy in the joint loss."""
+
+    def copies(self, model: Any) -> tuple[tuple[Any, Any], ...]:
+        """Pairs (layer, copy): until its release the copy carries the layer's weights and gets no gradient."""
+
+
+METHODS: tuple[type[TRecX], ...] = (TRecX,)
+
+
+def method(name: str) -> Method:
+    """The method called `name` with its default options; raise TrecxError where there is none."""
+    for kind in METHODS:
+        if kind.name == name:
+            return kind()
+    raise TrecxError(f"There is no exit method {name!r}.", f"Methods: {', '.join(kind.name for kind in METHODS)}.")

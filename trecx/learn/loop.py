@@ -1,0 +1,193 @@
+"""The training loop: joint loss over exits, copied filters, checkpoints, exact continuation after an interruption.
+
+Random numbers are functions of (seed, stage, epoch), never of what was drawn before. A checkpoint therefore needs
+weights, optimizer and epoch only, and a continued run is the run that was never interrupted.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlperf_tiny.task import Split
+from trecx.learn.batches import batches, steps_per_epoch
+from trecx.learn.files import whole
+from trecx.learn.keras import keras, tensorflow
+from trecx.learn.settings import TrainSettings
+
+Progress = Callable[[int, int], None]
+Record = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run: a model with one softmax output per exit, and how long and how fast it is trained.
+
+    `number` tells apart the random numbers of stages. `weights`: of each exit's loss. `copies`: pairs (layer, copy);
+    the copy carries the layer's weights and gets no gradient before the epoch `release`. `teacher`: a model whose
+    scores on the augmented input are mixed into the targets, or None.
+    """
+
+    name: str
+    number: int
+    model: Any
+    exits: tuple[str, ...]
+    weights: tuple[float, ...]
+    epochs: int
+    copies: tuple[tuple[Any, Any], ...] = ()
+    release: int = 0
+    teacher: Any = None
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where an interrupted stage is kept, and the fingerprint of everything that must be equal to continue it."""
+
+    path: Path
+    fingerprint: str
+
+
+def logits_model(model: Any, outputs: tuple[str, ...]) -> Any:
+    """The same layers, ending before the softmax of each output: a list of logits, in order."""
+    found = [model.get_layer(name).input for name in outputs]
+    return keras().Model(model.input, found)
+
+
+def fingerprint(*parts: object) -> str:
+    """A hash of settings, names and arrays: equal only where a checkpoint may be continued."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+    return digest.hexdigest()
+
+
+def learning_rate(settings: TrainSettings, epoch: int, epochs: int, step: int, steps: int) -> float:
+    """Learning rate of one step; see TrainSettings.schedule."""
+    if settings.schedule == "steps":
+        return settings.learning_rate * 0.2 ** (3 * epoch // epochs)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch * steps + step) / (epochs * steps)))
+
+
+def fit(
+    stage: Stage,
+    split: Split,
+    settings: TrainSettings,
+    checkpoints: Checkpoints,
+    evaluate: Callable[[], Record],
+    progress: Progress,
+) -> list[Record]:
+    """Train `stage.model` in place and return one record per epoch: losses, learning rate and what `evaluate` says.
+
+    Continues from `checkpoints.path` where it belongs to the same run. The finished stage's checkpoint stays, so that
+    a run interrupted in a later stage finds it; whoever knows the run has ended removes it.
+    """
+    optimizer = keras().optimizers.Adam(settings.learning_rate)
+    optimizer.build(stage.model.trainable_variables)
+    first, history = _restore(stage.model, optimizer, checkpoints)
+    step = _train_step(stage, optimizer, settings)
+    steps, classes = steps_per_epoch(split, settings), stage.model.outputs[0].shape[-1]
+    progress(first * steps, stage.epochs * steps)
+    for epoch in range(first, stage.epochs):
+        _seed_dropout(stage.model, (settings.seed, stage.number, epoch))
+        free = epoch >= stage.release
+        losses = np.zeros(len(stage.exits))
+        for done, (x, target) in enumerate(batches(split, classes, settings, (stage.number, epoch))):
+            optimizer.learning_rate.assign(learning_rate(settings, epoch, stage.epochs, done, steps))
+            losses += np.asarray(step(x, target, free))
+            progress(epoch * steps + done + 1, stage.epochs * steps)
+        record = {f"loss_{name}": float(loss / steps) for name, loss in zip(stage.exits, losses, strict=True)}
+        history.append({"epoch": epoch + 1.0, "learning_rate": float(optimizer.learning_rate), **record, **evaluate()})
+        _keep(stage.model, optimizer, history, checkpoints)
+    return history
+
+
+def _train_step(stage: Stage, optimizer: Any, settings: TrainSettings) -> Callable[[Any, Any, bool], Any]:
+    """One optimizer step; returns the data losses of the exits before it."""
+    tf = tensorflow()
+    logits = logits_model(stage.model, stage.exits)
+    everything = stage.model.trainable_variables
+    copied = {id(v) for _, copy in stage.copies for v in copy.trainable_variables}
+    coupled = [v for v in everything if id(v) not in copied]
+
+    def loss(target: Any, found: Any) -> Any:
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, found))
+
+    def taught(x: Any) -> Any:
+        if stage.teacher is None or not settings.distillation:
+            return None
+        scores = stage.teacher(x, training=False)
+        return tf.nn.softmax(tf.math.log(tf.maximum(scores, 1e-30)) / settings.temperature)
+
+    def exit_loss(hard: Any, teacher: Any, found: Any) -> Any:
+        if teacher is None:
+            return loss(hard, found)
+        heat = settings.temperature
+        distilled = heat * heat * loss(teacher, found / heat)
+        return (1 - settings.distillation) * loss(hard, found) + settings.distillation * distilled
+
+    @tf.function(reduce_retracing=True)
+    def step(x: Any, target: Any, free: bool) -> Any:
+        variables = everything if free else coupled
+        with tf.GradientTape() as tape:
+            found = logits(x, training=True)
+            found = found if isinstance(found, list) else [found]
+            teacher = taught(x)
+            losses = [exit_loss(target, teacher, one) for one in found]
+            total = tf.add_n([weight * one for weight, one in zip(stage.weights, losses, strict=True)])
+            total += tf.add_n(stage.model.losses) if stage.model.losses else 0.0
+        gradients = tape.gradient(total, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if not free:
+            copy_weights(stage.copies)
+        return tf.stack(losses)
+
+    copy_weights(stage.copies if stage.release else ())
+    return step
+
+
+def copy_weights(copies: tuple[tuple[Any, Any], ...]) -> None:
+    """Give every copy the weights of its layer; in a graph or outside."""
+    for layer, copy in copies:
+        for source, target in zip(layer.trainable_variables, copy.trainable_variables, strict=True):
+            target.assign(source)
+
+
+def _seed_dropout(model: Any, key: tuple[int, ...]) -> None:
+    """Set the state of every random layer from `key`."""
+    for number, layer in enumerate(model.layers):
+        layer = getattr(layer, "layer", layer)  # TFMOT wraps layers
+        generator = getattr(getattr(layer, "_random_generator", None), "_generator", None)
+        if generator is not None:
+            seed = np.random.default_rng((*key, number)).integers(2**62)
+            generator.reset_from_seed(int(seed))
+
+
+def _keep(model: Any, optimizer: Any, history: list[Record], checkpoints: Checkpoints) -> None:
+    """Replace the checkpoint by one of now."""
+    arrays = {f"model_{k}": value for k, value in enumerate(model.get_weights())}
+    arrays |= {f"optimizer_{k}": np.asarray(v) for k, v in enumerate(optimizer.variables)}
+    names = sorted(history[0])
+    arrays["history"] = np.array([[record[name] for name in names] for record in history])
+    with whole(checkpoints.path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, fingerprint=checkpoints.fingerprint, names=np.array(names), **arrays)
+
+
+def _restore(model: Any, optimizer: Any, checkpoints: Checkpoints) -> tuple[int, list[Record]]:
+    """Epochs done and their records; (0, []) where there is no checkpoint of this very run."""
+    try:
+        with np.load(checkpoints.path, allow_pickle=False) as file:
+            kept = dict(file)
+    except (OSError, ValueError, EOFError):
+        return 0, []
+    if str(kept.get("fingerprint")) != checkpoints.fingerprint:
+        return 0, []
+    model.set_weights([kept[f"model_{k}"] for k in range(len(model.get_weights()))])
+    for k, variable in enumerate(optimizer.variables):
+        variable.assign(kept[f"optimizer_{k}"])
+    names = kept["names"].tolist()
+    history = [dict(zip(names, map(float, row), strict=True)) for row in kept["history"]]
+    return len(history), history

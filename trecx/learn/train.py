@@ -1,0 +1,153 @@
+"""Train a backbone and its exits: the backbone first, then everything jointly."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlperf_tiny.task import Data, Split, Task
+from trecx.errors import TrecxError
+from trecx.learn import weights
+from trecx.learn.batches import probabilities
+from trecx.learn.exits import Method
+from trecx.learn.files import whole
+from trecx.learn.keras import keras, save, seed
+from trecx.learn.loop import Checkpoints, Progress, Record, Stage, fingerprint, fit
+from trecx.learn.settings import TrainSettings
+
+BACKBONE, MODEL, HISTORY, SCORES = "backbone.keras", "model.keras", "history.json", "float_scores.npz"
+_FINAL = "final"  # the backbone's only output carries the name of the final exit
+
+
+def plain(task: Task) -> Any:
+    """The plain backbone as a Keras model with one softmax output, `final`."""
+    backbone = task.backbone(keras())
+    scores = keras().layers.Softmax(name=_FINAL)(backbone.head(backbone.features))
+    return keras().Model(backbone.input, scores, name=f"{task.name}_backbone")
+
+
+def train(task: Task, data: Data, method: Method, settings: TrainSettings, folder: Path, progress: Progress) -> None:
+    """Train and write `backbone.keras`, `model.keras`, `history.json` and `float_scores.npz` into `folder`.
+
+    `progress(done, total)` counts steps over all stages. An interrupted run continues where it stopped when it is
+    started again with the same task, data, method and settings. Test samples are scored once, at the end, and not
+    judged here. Raises TrecxError with all problems.
+    """
+    _check(task, data, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    seed(settings.seed)
+    identity = (task.name, method, settings, data.train.x, data.train.y, data.validation.x, data.validation.y)
+    checkpoints = [folder / "checkpoint-backbone.npz", folder / "checkpoint-joint.npz"]
+    before = 0 if settings.weights else settings.backbone_epochs
+    epochs = before + settings.epochs
+
+    backbone, history = plain(task), []
+    if settings.weights:
+        weights.load_into(backbone, settings.weights)
+    else:
+        stage = Stage("backbone", 0, backbone, (_FINAL,), (1.0,), before)
+        kept = Checkpoints(checkpoints[0], fingerprint("backbone", *identity))
+        history = _run(stage, data, replace(settings, distillation=0.0), kept, _part(progress, 0, before, epochs))
+    save(backbone, folder / BACKBONE)
+
+    seed(settings.seed + 1)
+    model = attach(task, method, backbone)
+    chosen = exit_weights(settings, method.loss_weights(task.name))
+    release = round(settings.release * settings.epochs)
+    copies = method.copies(model)
+    stage = Stage("joint", 1, model, method.exits, chosen, settings.epochs, copies, release, backbone)
+    kept = Checkpoints(checkpoints[1], fingerprint("joint", *identity, *backbone.get_weights()))
+    joint = _run(stage, data, settings, kept, _part(progress, before, settings.epochs, epochs))
+    save(model, folder / MODEL)
+    _write_scores(folder / SCORES, data, model, backbone, method.exits)
+    _write_history(folder / HISTORY, settings, history, joint)
+    for path in checkpoints:
+        path.unlink(missing_ok=True)
+
+
+def attach(task: Task, method: Method, backbone: Any) -> Any:
+    """The model with exits on a fresh backbone that has the weights of `backbone`, a model of `plain`."""
+    graph = task.backbone(keras())
+    model = method.attach(task.name, graph)
+    ours = {layer.name: layer for layer in model.layers}
+    for layer in backbone.layers:
+        if layer.weights and layer.name in ours:
+            ours[layer.name].set_weights(layer.get_weights())
+    method.start(model, backbone.get_layer(_FINAL).input._keras_history.layer)
+    return model
+
+
+def scores(model: Any, x: np.ndarray) -> list[np.ndarray]:
+    """Scores of every output, float32 `(n, classes)` each."""
+    found = model.predict(x, batch_size=500, verbose=0)
+    return found if isinstance(found, list) else [found]
+
+
+def _check(task: Task, data: Data, settings: TrainSettings) -> None:
+    problems = []
+    for split in (data.train, data.validation, data.test):
+        if not len(split):
+            problems.append(f"The split {split.name} has no samples.")
+        elif split.x.shape[1:] != task.input_shape:
+            problems.append(f"Samples of {split.name} have shape {split.x.shape[1:]}, expected {task.input_shape}.")
+        elif not 0 <= split.y.min() <= split.y.max() < len(task.classes):
+            problems.append(f"Labels of {split.name} are not all among the {len(task.classes)} classes.")
+    if problems:
+        raise TrecxError(problems, "Check the folder that the data were read from.")
+    probabilities(data.train, settings)
+
+
+def exit_weights(settings: TrainSettings, own: tuple[float, ...]) -> tuple[float, ...]:
+    """Weights of the exits' losses: as set, else the method's own."""
+    if settings.early_weight is None:
+        return own
+    return (*(settings.early_weight for _ in own[:-1]), own[-1])
+
+
+def _part(progress: Progress, before: int, epochs: int, total: int) -> Progress:
+    """Progress of one stage as progress of all of them."""
+
+    def report(done: int, of: int) -> None:
+        steps = of // epochs
+        progress(before * steps + done, total * steps)
+
+    return report
+
+
+def _run(stage: Stage, data: Data, settings: TrainSettings, kept: Checkpoints, progress: Progress) -> list[Record]:
+    def evaluate() -> Record:
+        return accuracies(stage.exits, data.validation, scores(stage.model, data.validation.x))
+
+    return fit(stage, data.train, settings, kept, evaluate, progress)
+
+
+def accuracies(exits: tuple[str, ...], split: Split, found: list[np.ndarray]) -> Record:
+    """Accuracy of every exit, over the split and over each of its sources."""
+    record = {}
+    for name, one in zip(exits, found, strict=True):
+        right = one.argmax(-1) == split.y
+        record[f"{split.name}_{name}"] = float(right.mean())
+        for source in [] if split.source is None else sorted(set(split.source.tolist())):
+            record[f"{split.name}_{name}_{source}"] = float(right[split.source == source].mean())
+    return record
+
+
+def _write_scores(path: Path, data: Data, model: Any, backbone: Any, exits: tuple[str, ...]) -> None:
+    arrays: dict[str, np.ndarray] = {}
+    for key, split in (("validation", data.validation), ("test", data.test)):
+        found = dict(zip(exits, scores(model, split.x), strict=True)) | {"backbone": scores(backbone, split.x)[0]}
+        arrays |= {f"{key}_{name}": one for name, one in found.items()}
+        arrays[f"{key}_labels"] = split.y
+        if split.source is not None:
+            arrays[f"{key}_source"] = split.source
+    with whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _write_history(path: Path, settings: TrainSettings, backbone: list[Record], joint: list[Record]) -> None:
+    told = asdict(settings) | {"weights": settings.weights.name if settings.weights else None}
+    text = json.dumps({"settings": told, "backbone": backbone, "joint": joint}, indent=1)
+    with whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
