@@ -84,6 +84,11 @@ target_option = click.option(
 points_option = click.option(
     "--points", type=click.FloatRange(0, 100), help="Accuracy that may be lost against the backbone alone [default: 1]."
 )
+confidence_option = click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 0.999),
+    help="Confidence that no more is lost on new samples; 0.5 takes the loss as observed [default: 0.5].",
+)
 samples_option = click.option(
     "--samples",
     type=click.IntRange(1),
@@ -116,6 +121,7 @@ seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Se
 @weights_option
 @quantize_option
 @points_option
+@confidence_option
 @epochs_option
 @seed_option
 @target_option
@@ -173,7 +179,12 @@ verb(
     help="Train the float model with its exits; an interrupted training is taken up where it stopped.",
 )
 verb("quantize", quantize_option, help="Make the int8 model, and the int8 backbone alone to compare with.")
-verb("calibrate", points_option, help="Choose the exits' thresholds on the int8 model's validation scores.")
+verb(
+    "calibrate",
+    points_option,
+    confidence_option,
+    help="Choose the exits' thresholds on the int8 model's validation scores.",
+)
 verb("verify", samples_option, target_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")
 verb("evaluate", help="Judge the firmware once on the test data: accuracy, exit rate, MACs.")
 verb("report", help="Write and print the report with its curve.")

@@ -135,7 +135,7 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
         "train": ((s.task, s.method, s.weights, s.seed, s.epochs, data), LEARN),
         "quantize": ((s.scheme, s.seed, made.get("train")), LEARN),
-        "calibrate": ((s.points, made.get("quantize")), (*LEARN, *JUDGE)),
+        "calibrate": ((s.points, s.confidence, made.get("quantize")), (*LEARN, *JUDGE)),
         "model": ((s.task, shipped), ()),
         "compile": ((s.name, s.task, s.targets, made.get("model"), tools), COMPILE),
         "verify": ((s.samples, s.targets, data, made.get("compile"), tools), JUDGE),

@@ -12,7 +12,8 @@ class Settings:
     """Choices of a run.
 
     `task` is a registered task, or None for a model of the user's own; `name` names the C files. `data` and `weights`
-    are paths; `points` is the accuracy that calibration may lose; `epochs` of training, None for the recipe's own; no
+    are paths; `points` is the accuracy that calibration may lose with
+    `confidence`, 0.5 for as observed; `epochs` of training, None for the recipe's own; no
     `targets` means all; `samples` limits verification.
     """
 
@@ -24,6 +25,7 @@ class Settings:
     weights: str | None = None
     scheme: str = "ptq"
     points: float = 1.0
+    confidence: float = 0.5
     seed: int = 1
     epochs: int | None = None
     targets: tuple[str, ...] = ()

@@ -117,7 +117,8 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     answers.save(out / VALIDATION)
     plain.save(out / BACKBONE_VALIDATION)
     scales = pairs.bind(out / name, spec).scales
-    found_point = calibrate(answers, scales, settings.points, reference_right=plain.right()[:, -1])
+    right = plain.right()[:, -1]
+    found_point = calibrate(answers, scales, settings.points, settings.confidence, right)
     thresholds = {} if found_point.threshold is None else {exits[0]: found_point.threshold}
     point = door.OperatingPoint("calibrated", thresholds)
     replace(spec, operating_points=(point,)).write(out / "exits.json")
