@@ -12,9 +12,8 @@ class Settings:
     """Choices of a run.
 
     `task` is a registered task, or None for a model of the user's own; `name` names the C files. `data` and `weights`
-    are paths; `points` is the accuracy that calibration may lose with
-    `confidence`, 0.5 for as observed; `epochs` of training, None for the recipe's own; no
-    `targets` means all; `samples` limits verification.
+    are paths; `points` is the accuracy that calibration may lose with `confidence`, 0.5 meaning as observed; `epochs`
+    of training, None for the recipe's own; no `targets` means all; `samples` limits verification.
     """
 
     name: str

@@ -47,7 +47,7 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     yield ""
     for sentence in _computation(report):
         yield Padding(sentence, (0, 0, 0, 2))
-    if report.targets:
+    if any(t.flash is not None for t in report.targets):
         yield ""
         yield _targets(report)
     yield ""
@@ -123,16 +123,17 @@ def _computation(report: Report) -> Iterator[Text]:
         actual = "" if report.exit_rate is None else f"; {_percent(report.exit_rate)} do"
         yield Text(f"Exits pay once {_percent(report.break_even_rate)} of the samples leave early{actual}.")
     if (calibration := report.calibration) is not None:
+        bound = f", at most {calibration.bound:.2f} with {calibration.confidence:.0%} confidence"
         yield Text(
             f"Threshold calibrated on {calibration.samples:,} validation samples: {calibration.loss:.2f} points lost "
-            f"there against {calibration.reference}, at most {calibration.bound:.2f} with {calibration.confidence:.0%} "
-            f"confidence ({calibration.points:g} allowed)."
+            f"there against {calibration.reference}{bound if calibration.confidence > 0.5 else ''} "
+            f"({calibration.points:g} allowed)."
         )
 
 
 def _targets(report: Report) -> Table:
     """Targets side by side, one line per quantity that any of them knows."""
-    targets = report.targets
+    targets = [t for t in report.targets if t.flash is not None]
     table = _table("firmware", *(escape(t.title) for t in targets))
     lines: list[tuple[str, list[float | None]]] = [
         (f"instructions to {e.name}", [t.instructions[k] if t.instructions else None for t in targets])

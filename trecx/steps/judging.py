@@ -1,12 +1,14 @@
 """The evaluate and report steps: what the firmware is worth on test data, and what a person is told."""
 
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlperf_tiny.task import Split
 from trecx import __version__
 from trecx.console import Step
 from trecx.device import run as device
@@ -14,7 +16,7 @@ from trecx.device import toolchain
 from trecx.errors import TrecxError
 from trecx.judge import curve, report, summary
 from trecx.judge.calibrate import Calibration, break_even
-from trecx.judge.evaluate import Accuracy, Evaluation, accuracy, evaluate
+from trecx.judge.evaluate import Evaluation, accuracy, evaluate
 from trecx.judge.record import record
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.trace import Trace
@@ -31,48 +33,86 @@ from trecx.steps.proof import COSTS, OPINION, RESULT, Costs
 TEST, BACKBONE_TEST, SPLIT = "test.npz", "backbone_test.npz", "split.json"
 
 
+@dataclass(frozen=True)
+class Samples:
+    """What the test answers were given to, and what is known of the backbone alone on the same samples.
+
+    `float_right` counts the right answers of the float backbone, `backbone_macs` are its multiply-accumulates; None
+    where they are not known.
+    """
+
+    split: str
+    samples: int
+    float_right: int | None = None
+    backbone_macs: int | None = None
+
+
 def judge(settings: Settings, model: Path, firmware: Path, trained: Path, out: Path, step: Step) -> None:
     """Leave the test answers of the firmware and of the backbone alone, with the split's description.
 
     With data the host program answers the test split, once; without, the answers that were recorded when the shipped
     pair was judged are taken, and say so. A model without either leaves nothing.
     """
-    pair = pairs.read(model)
     found = data(settings, step)
-    if found is None:
-        _recorded(model, out, step)
-        return
+    if found is not None:
+        _answer(settings, found.test, model, firmware, trained, out, step)
+    elif (model / TEST).is_file():
+        for name in (TEST, BACKBONE_TEST, SPLIT):
+            shutil.copyfile(model / name, out / name)
+    judged = evaluation(pairs.read(model), out)
+    step.outcome = "no labelled data: no accuracy"
+    if judged is not None:
+        origin = "" if found is not None else "recorded answers, "
+        step.outcome = (
+            f"{origin}{judged.with_exits.value:.2%} of {judged.samples:,} ({judged.split}), "
+            f"{judged.exit_rate:.1%} leave early, {judged.saving:.1%} of the MACs saved"
+        )
+
+
+def _answer(settings: Settings, test: Split, model: Path, firmware: Path, trained: Path, out: Path, step: Step) -> None:
+    pair = pairs.read(model)
     host = next((p for p in programs(firmware, settings) if p.target.emulator is None), None)
     if host is None:
         raise TrecxError("Evaluating needs the host program.", "Compile with --target host as well.")
-    labels = found.test.y.astype(np.int32)
-    samples = quantized(found.test, pair.graph.input)
+    labels = test.y.astype(np.int32)
+    samples = quantized(test, pair.graph.input)
     with step.progress("test samples") as progress:
         answers = record(lambda x, limits: device.run_host(host, x, limits, progress), samples, pair.limits, labels)
     answers.save(out / TEST)
+    known = Samples(test.description, len(test), _float_right(trained, labels))
     if (model / BACKBONE).is_file():
-        answer(pairs.plain(model / BACKBONE), found.test, step, "test samples, backbone").save(out / BACKBONE_TEST)
-    split = {"split": found.test.description, "samples": len(found.test), "float": _float(trained, found.test.y)}
-    write_json(out / SPLIT, split)
-    step.outcome = _outcome(evaluation(pair, model, out))
+        plain = pairs.plain(model / BACKBONE)
+        answer(plain, test, step, "test samples, backbone").save(out / BACKBONE_TEST)
+        known = replace(known, backbone_macs=plain.macs[-1])
+    elif _same_samples(answers, model):
+        # The shipped pair comes without its backbone, but with the backbone's answers to these very samples.
+        shutil.copyfile(model / BACKBONE_TEST, out / BACKBONE_TEST)
+        recorded = _samples(model)
+        known = recorded if recorded is not None else known
+    write_json(out / SPLIT, asdict(known))
 
 
-def _recorded(model: Path, out: Path, step: Step) -> None:
-    names = [name for name in (TEST, BACKBONE_TEST, SPLIT) if (model / name).is_file()]
-    for name in names:
-        (out / name).write_bytes((model / name).read_bytes())
-    if names:
-        step.outcome = "the shipped pair's recorded test answers; judge it again with --data"
-    else:
-        step.outcome = "no labelled data: no accuracy"
+def _same_samples(answers: Trace, model: Path) -> bool:
+    """Whether a pair's recorded test answers are those that were just given, so to the same samples."""
+    if not (model / TEST).is_file():
+        return False
+    recorded = Trace.load(model / TEST)
+    return all(np.array_equal(getattr(answers, k), getattr(recorded, k)) for k in ("labels", "logits", "scores"))
 
 
-def evaluation(pair: Pair, model: Path, evaluated: Path) -> Evaluation | None:
+def _samples(folder: Path) -> Samples | None:
+    try:
+        return Samples(**json.loads((folder / SPLIT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def evaluation(pair: Pair, evaluated: Path) -> Evaluation | None:
     """Judge the test answers in `evaluated` at the pair's thresholds; None where there are none."""
-    if not (evaluated / TEST).is_file() or not (evaluated / SPLIT).is_file():
+    known = _samples(evaluated)
+    if known is None or not (evaluated / TEST).is_file():
         return None
     answers = Trace.load(evaluated / TEST)
-    split = json.loads((evaluated / SPLIT).read_text(encoding="utf-8"))
     plain = Trace.load(evaluated / BACKBONE_TEST) if (evaluated / BACKBONE_TEST).is_file() else None
     return evaluate(
         answers,
@@ -80,15 +120,10 @@ def evaluation(pair: Pair, model: Path, evaluated: Path) -> Evaluation | None:
         pair.limits,
         [e.name for e in pair.exits.exits],
         pair.macs,
-        backbone_macs(model) or pair.macs[-1],
-        str(split["split"]),
+        known.backbone_macs or pair.macs[-1],
+        known.split,
         None if plain is None else plain.right()[:, -1],
     )
-
-
-def backbone_macs(model: Path) -> int | None:
-    """MACs of the backbone alone; None where there is no backbone to compare with."""
-    return pairs.plain(model / BACKBONE).macs[-1] if (model / BACKBONE).is_file() else None
 
 
 def write_report(settings: Settings, folders: dict[str, Path], out: Path, step: Step) -> None:
@@ -106,8 +141,9 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
     pair = pairs.read(model)
     names = [e.name for e in pair.exits.exits]
     macs = pair.macs
-    backbone = backbone_macs(model)
-    judged = evaluation(pair, model, folders["evaluate"])
+    known = _samples(folders["evaluate"])
+    backbone = known.backbone_macs if known is not None else None
+    judged = evaluation(pair, folders["evaluate"])
     rate_needed = break_even(macs, backbone) if backbone and len(macs) > 1 else None
     base = report.Report(
         tool=__version__,
@@ -130,7 +166,10 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
         provenance=_provenance(model),
         warnings=left_out(folders["compile"]),
     )
-    return base if judged is None else report.with_evaluation(base, judged, _float_accuracy(folders["evaluate"]))
+    if judged is None or known is None:
+        return base
+    right = known.float_right
+    return report.with_evaluation(base, judged, None if right is None else accuracy(right, known.samples, known.split))
 
 
 def _targets(
@@ -197,25 +236,10 @@ def _provenance(model: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _float(trained: Path, labels: np.ndarray) -> int | None:
+def _float_right(trained: Path, labels: np.ndarray) -> int | None:
     """How many test samples the float backbone got right while training; None where it was not trained here."""
     try:
         with np.load(trained / "float_scores.npz", allow_pickle=False) as scores:
             return int((scores["test_backbone"].argmax(axis=-1) == labels).sum())
     except (OSError, KeyError, ValueError):
         return None
-
-
-def _float_accuracy(evaluated: Path) -> Accuracy | None:
-    split = json.loads((evaluated / SPLIT).read_text(encoding="utf-8"))
-    right = split.get("float")
-    return None if right is None else accuracy(right, split["samples"], split["split"])
-
-
-def _outcome(judged: Evaluation | None) -> str:
-    if judged is None:
-        return "no labelled data: no accuracy"
-    return (
-        f"{judged.with_exits.value:.2%} of {judged.samples:,} ({judged.split}), {judged.exit_rate:.1%} leave early, "
-        f"{judged.saving:.1%} of the MACs saved"
-    )

@@ -157,7 +157,7 @@ def provenance(settings: Settings, sources: dict[str, str], trained: Path, out: 
         "seed": settings.seed,
         "data": sources,
         "starting_weights": None if weights is None else weights.name,
-        "training": history.get("settings"),
+        "training": history["settings"],
         "versions": {package: metadata.version(package) for package in PACKAGES},
         "sha256": {name: door.sha256(out / name) for name in (f"{settings.task}.tflite", BACKBONE)},
     }

@@ -1,7 +1,7 @@
-"""Make the pair that ships out of a finished run: `python -m trecx.steps.publish RUN FOLDER`.
+"""Make the pair that ships out of a finished run: `python -m trecx.steps.publish RUN FOLDER PROTOCOL`.
 
-Copies the pair with its validation answers, and the test answers it was judged by, and completes `provenance.json` with
-what was measured on what.
+Copies the pair with its validation answers and the test answers it was judged by, and completes `provenance.json` with
+the text of the file PROTOCOL and with what was measured on what. The backbone is left out: it is somebody else's model.
 """
 
 import json
@@ -12,18 +12,21 @@ from typing import Any
 
 from trecx.run import open_, write_json
 from trecx.steps.judging import BACKBONE_TEST, SPLIT, TEST
+from trecx.steps.pair import BACKBONE
 
 
-def publish(run_folder: Path, out: Path) -> None:
+def publish(run_folder: Path, out: Path, protocol: str) -> None:
     """Fill `out` from the run's `model/`, `evaluate/` and `report/` folders; TrecxError where it is no finished run."""
     run = open_(run_folder)
     report = json.loads((run.folder("report") / "report.json").read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)
     files = [*run.folder("model").iterdir(), *(run.folder("evaluate") / name for name in (TEST, BACKBONE_TEST, SPLIT))]
     for file in files:
+        if file.name == BACKBONE:
+            continue
         shutil.copyfile(file, out / file.name)
     provenance = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
-    write_json(out / "provenance.json", {**provenance, "measured": measured(report)})
+    write_json(out / "provenance.json", {**provenance, "protocol": protocol, "measured": measured(report)})
 
 
 def measured(report: dict[str, Any]) -> dict[str, Any]:
@@ -33,4 +36,4 @@ def measured(report: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    publish(Path(sys.argv[1]), Path(sys.argv[2]))
+    publish(Path(sys.argv[1]), Path(sys.argv[2]), " ".join(Path(sys.argv[3]).read_text(encoding="utf-8").split()))
