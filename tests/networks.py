@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from vectors.single_op import OPTIONS, NodeBuilder, _buffer, _tensor
+from vectors.flatbuffer import NodeBuilder, network
 
 from trecx import exits as door
 from trecx.compiler.ir import Node, Tensor
@@ -14,51 +13,6 @@ from trecx.compiler.ir import Node, Tensor
 NONE, RELU = schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 CLASSES = 5
-
-
-def flatbuffer(nodes: Sequence[Node], source: Tensor, outputs: dict[str, Tensor]) -> bytes:
-    """A `.tflite` of `nodes` in this order, its outputs named by a signature."""
-    tensors = {t.index: t for node in nodes for t in (*node.inputs, *node.outputs) if t is not None}
-    place = {index: k for k, index in enumerate(tensors)}
-    names = sorted({node.name for node in nodes})
-    subgraph = schema.SubGraphT()
-    subgraph.tensors = [_tensor(t, k + 1) for k, t in enumerate(tensors.values())]
-    subgraph.inputs, subgraph.outputs = [place[source.index]], [place[t.index] for t in outputs.values()]
-    subgraph.operators = []
-    for node in nodes:
-        operator = schema.OperatorT()
-        operator.opcodeIndex = names.index(node.name)
-        operator.inputs = [-1 if t is None else place[t.index] for t in node.inputs]
-        operator.outputs = [place[t.index] for t in node.outputs]
-        operator.builtinOptionsType = OPTIONS[type(node.options).__name__]
-        operator.builtinOptions = node.options
-        subgraph.operators.append(operator)
-    model = schema.ModelT()
-    model.version, model.subgraphs = 3, [subgraph]
-    model.buffers = [schema.BufferT(), *(_buffer(t.data) for t in tensors.values())]
-    model.operatorCodes = []
-    for name in names:
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
-        code.version = 1
-        model.operatorCodes.append(code)
-    model.signatureDefs = [_signature(source, outputs, place)]
-    builder = flatbuffers.Builder(4096)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _signature(source: Tensor, outputs: dict[str, Tensor], place: dict[int, int]) -> schema.SignatureDefT:
-    def entry(name: str, tensor: Tensor) -> schema.TensorMapT:
-        packed = schema.TensorMapT()
-        packed.name, packed.tensorIndex = name, place[tensor.index]
-        return packed
-
-    packed = schema.SignatureDefT()
-    packed.signatureKey = "serving_default"
-    packed.inputs = [entry("input", source)]
-    packed.outputs = [entry(name, tensor) for name, tensor in outputs.items()]
-    return packed
 
 
 class Network:
@@ -167,7 +121,7 @@ def two_exits(seed: int) -> tuple[bytes, door.Exits]:
     final = net.classifier(net.joined(pooled, net.flat(net.pool(view, *view.shape[1:3]))))
     head = net.conv(net.prefix(tap, width // 2), 0, 3, 2, depthwise=True)
     early = net.classifier(net.flat(net.pool(head, *(min(2, d) for d in head.shape[1:3]))))
-    content = flatbuffer(net.nodes, source, {"late": final, "soon": early})
+    content = network(net.nodes, [source], {"late": final, "soon": early})
     exits = door.Exits(
         task="none",
         method="none",

@@ -8,8 +8,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from vectors import executors, oracle
 from vectors.cases import DRAW, Case, generate
+from vectors.flatbuffer import NodeBuilder
 from vectors.program import program
-from vectors.single_op import NodeBuilder
 
 from trecx.compiler.fixed_point import multiplier, requantize
 from trecx.compiler.ir import Node

@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from trecx.compiler.ir import Node, Op, Refused, Tensor, View
 from trecx.compiler.ops import OPS
-from vectors.single_op import NodeBuilder
+from vectors.flatbuffer import NodeBuilder
 
 Random = np.random.Generator
 ACTIVATIONS = tuple(getattr(schema.ActivationFunctionType, name) for name in ("NONE", "NONE", "RELU", "RELU6"))

@@ -5,7 +5,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_micro import runtime
 
 from vectors.cases import Case
-from vectors.single_op import flatbuffer
+from vectors.flatbuffer import flatbuffer
 
 
 def tflm(case: Case) -> np.ndarray:

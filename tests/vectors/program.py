@@ -4,12 +4,10 @@ It calls `put(output, bytes)` for every case; an executor supplies that function
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from trecx.compiler.emit import templates
-from trecx.compiler.ir import KernelCall
+from trecx.compiler.emit import Function, templates
 from vectors.cases import Case
 
 HEAD = """#include <stdint.h>
@@ -17,16 +15,6 @@ HEAD = """#include <stdint.h>
 void put(const int8_t *data, int32_t bytes);
 void run_vectors(void);
 """
-
-
-@dataclass(frozen=True)
-class Function:
-    """What the template `kernel.c.j2` specialises."""
-
-    name: str
-    comment: str
-    call: KernelCall
-    inputs: int
 
 
 def program(cases: Sequence[Case]) -> str:

@@ -1,4 +1,6 @@
-"""A node of the compiler's graph as a flatbuffer of one operator, so that interpreters compute the very same thing."""
+"""Nodes of the compiler's graph as flatbuffers, so that interpreters compute the very same thing."""
+
+from collections.abc import Sequence
 
 import flatbuffers
 import numpy as np
@@ -12,31 +14,54 @@ OPTIONS = {name + "T": value for name, value in vars(schema.BuiltinOptions).item
 
 def flatbuffer(node: Node) -> bytes:
     """The `.tflite` whose inputs are the node's activations, in order, and whose output is the node's."""
-    tensors = [tensor for tensor in (*node.inputs, *node.outputs) if tensor is not None]
-    place = {tensor.index: k for k, tensor in enumerate(tensors)}
-    operator = schema.OperatorT()
-    operator.inputs = [-1 if tensor is None else place[tensor.index] for tensor in node.inputs]
-    operator.outputs = [place[tensor.index] for tensor in node.outputs]
-    operator.opcodeIndex = 0
-    if node.options is not None:
-        operator.builtinOptionsType = OPTIONS[type(node.options).__name__]
-        operator.builtinOptions = node.options
+    sources = [tensor for tensor in node.inputs if tensor is not None and tensor.data is None]
+    return network([node], sources, {"output": node.outputs[0]})
+
+
+def network(nodes: Sequence[Node], sources: Sequence[Tensor], outputs: dict[str, Tensor]) -> bytes:
+    """A `.tflite` of `nodes` in this order, its outputs named by a signature."""
+    tensors = {t.index: t for node in nodes for t in (*node.inputs, *node.outputs) if t is not None}
+    place = {index: k for k, index in enumerate(tensors)}
+    names = sorted({node.name for node in nodes})
     subgraph = schema.SubGraphT()
-    subgraph.tensors = [_tensor(tensor, k + 1) for k, tensor in enumerate(tensors)]
-    subgraph.inputs = [place[tensor.index] for tensor in node.inputs if tensor is not None and tensor.data is None]
-    subgraph.outputs = operator.outputs
-    subgraph.operators = [operator]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, node.name)
-    code.version = 1
+    subgraph.tensors = [_tensor(t, k + 1) for k, t in enumerate(tensors.values())]
+    subgraph.inputs, subgraph.outputs = [place[t.index] for t in sources], [place[t.index] for t in outputs.values()]
+    subgraph.operators = []
+    for node in nodes:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = names.index(node.name)
+        operator.inputs = [-1 if t is None else place[t.index] for t in node.inputs]
+        operator.outputs = [place[t.index] for t in node.outputs]
+        if node.options is not None:
+            operator.builtinOptionsType = OPTIONS[type(node.options).__name__]
+            operator.builtinOptions = node.options
+        subgraph.operators.append(operator)
     model = schema.ModelT()
-    model.version = 3
-    model.operatorCodes = [code]
-    model.subgraphs = [subgraph]
-    model.buffers = [schema.BufferT(), *(_buffer(tensor.data) for tensor in tensors)]
-    builder = flatbuffers.Builder(1024)
+    model.version, model.subgraphs = 3, [subgraph]
+    model.buffers = [schema.BufferT(), *(_buffer(t.data) for t in tensors.values())]
+    model.operatorCodes = []
+    for name in names:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        code.version = 1
+        model.operatorCodes.append(code)
+    model.signatureDefs = [_signature(sources, outputs, place)]
+    builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _signature(sources: Sequence[Tensor], outputs: dict[str, Tensor], place: dict[int, int]) -> schema.SignatureDefT:
+    def entry(name: str, tensor: Tensor) -> schema.TensorMapT:
+        packed = schema.TensorMapT()
+        packed.name, packed.tensorIndex = name, place[tensor.index]
+        return packed
+
+    packed = schema.SignatureDefT()
+    packed.signatureKey = "serving_default"
+    packed.inputs = [entry(f"input{k}", source) for k, source in enumerate(sources)]
+    packed.outputs = [entry(name, tensor) for name, tensor in outputs.items()]
+    return packed
 
 
 def _tensor(tensor: Tensor, buffer: int) -> schema.TensorT:
