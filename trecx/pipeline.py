@@ -128,7 +128,7 @@ def do(run: Run, name: str, console: Console) -> None:
 
 def fingerprint(run: Run, name: str, settings: Settings) -> str:
     """What a step depends on: settings, the steps before it, the program, the tools and the data."""
-    made = {step: run.fingerprint(folder) for step, folder in FOLDERS.items() if step != name}
+    made = {step: run.made(folder) for step, folder in FOLDERS.items() if step != name}
     tools = tuple((t.name, t.version) for t in toolchain.tools())
     s = settings
     data = data_fingerprint(s)

@@ -7,6 +7,7 @@ its input files, and the program itself.
 import fcntl
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -46,8 +47,15 @@ class Run:
 
     def fingerprint(self, step: str) -> str | None:
         """The fingerprint a finished step left behind; None where it has not run."""
+        return self._stamp(step).get("fingerprint")
+
+    def made(self, step: str) -> str | None:
+        """What tells this making of a step from any other, for what comes after; None where it has not run."""
+        return self._stamp(step).get("made")
+
+    def _stamp(self, step: str) -> dict[str, str]:
         stamp = self.document["steps"].get(step)
-        return stamp if isinstance(stamp, str) and self.folder(step).is_dir() else None
+        return stamp if isinstance(stamp, dict) and self.folder(step).is_dir() else {}
 
     def step(self, name: str, fingerprint: str, work: Callable[[Path], None], resumable: bool = False) -> bool:
         """Let `work` fill the folder of a step and put it in place; False where it already is up to date.
@@ -70,7 +78,7 @@ class Run:
             raise
         self._replace(name, partial)
         document = self.document
-        document["steps"][name] = fingerprint
+        document["steps"][name] = {"fingerprint": fingerprint, "made": secrets.token_hex(8)}
         write_json(self.path / "run.json", document)
         return True
 
