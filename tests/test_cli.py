@@ -113,6 +113,16 @@ def test_every_verb_says_what_it_left_as_json(compiled):
         assert json.loads(result.stdout)["step"] == verb
 
 
+def test_a_threshold_changed_by_hand_is_compiled_again(compiled, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(compiled, run)
+    assert "unchanged" in trecx("compile", run).stderr
+    path = run / "model" / "exits.json"
+    path.write_text(path.read_text().replace('"early": 0.5', '"early": 0.75'))
+    assert "unchanged" not in trecx("compile", run).stderr
+    assert "87381u" in (run / "firmware" / "mine.c").read_text()  # 65536 / 0.75
+
+
 def test_training_verbs_refuse_a_run_without_training(compiled):
     for verb in ("train", "quantize", "calibrate"):
         done = trecx(verb, compiled)
@@ -127,6 +137,7 @@ def test_training_verbs_refuse_a_run_without_training(compiled):
         (["build", "kws", "--target", "z80"], "no target 'z80'"),
         (["build", "kws", "--data", "nowhere"], "not a folder"),
         (["build", "kws", "--weights", "w.h5"], "--train"),
+        (["build", "kws", "--train", "--weights", "w.h5"], "no weights"),
         (["verify", "nowhere"], "not a run directory"),
         (["compile", "nowhere.tflite"], "cannot be read"),
         (["compile", "nowhere"], "not a run directory"),

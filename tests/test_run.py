@@ -1,7 +1,6 @@
 """A run directory: steps are whole or absent, and unchanged steps are not run again."""
 
 import json
-import shutil
 
 import pytest
 
@@ -20,16 +19,6 @@ def test_a_finished_step_is_not_run_again_until_its_fingerprint_changes(tmp_path
     assert (run.folder("train") / "result.txt").read_text() == "one"
     assert run.step("train", "b" * 64, write("two"))
     assert (run.folder("train") / "result.txt").read_text() == "two"
-
-
-def test_a_step_made_again_is_another_making_even_of_the_same_inputs(tmp_path):
-    run = runs.create(tmp_path / "kws", {})
-    run.step("train", "a" * 64, write("one"))
-    first = run.made("train")
-    assert not run.step("train", "a" * 64, write("two")) and run.made("train") == first
-    shutil.rmtree(run.folder("train"))
-    assert run.made("train") is None
-    assert run.step("train", "a" * 64, write("two")) and run.made("train") != first
 
 
 def test_a_failing_step_leaves_the_old_result_and_nothing_half_written(tmp_path):

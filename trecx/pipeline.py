@@ -30,6 +30,8 @@ def start(name: str, path: Path, options: dict[str, Any]) -> Run:
     data_fingerprint(settings)
     if settings.weights and not settings.train:
         raise TrecxError("--weights are where a training starts.", "Add --train, or leave --weights out.")
+    if settings.weights and not Path(settings.weights).exists():
+        raise TrecxError(f"There are no weights at {settings.weights}.", "Name a SavedModel folder, .h5 or .keras.")
     return runs.create(path, settings.as_json())
 
 
@@ -91,6 +93,16 @@ FOLDERS = {
     "report": "report",
 }
 
+# The steps whose folders a step reads.
+READS = {
+    "quantize": ("train",),
+    "calibrate": ("train", "quantize"),
+    "compile": ("model",),
+    "verify": ("model", "compile"),
+    "evaluate": ("model", "compile", "train"),
+    "report": ("model", "compile", "verify", "evaluate"),
+}
+
 
 def steps(settings: Settings) -> list[str]:
     """The steps of a run, in order."""
@@ -127,24 +139,27 @@ def do(run: Run, name: str, console: Console) -> None:
 
 
 def fingerprint(run: Run, name: str, settings: Settings) -> str:
-    """What a step depends on: settings, the steps before it, the program, the tools and the data."""
-    made = {step: run.made(folder) for step, folder in FOLDERS.items() if step != name}
-    tools = tuple((t.name, t.version) for t in toolchain.tools())
+    """What a step depends on: settings, the folders that it reads, the program, the tools and the data."""
     s = settings
     data = data_fingerprint(s)
-    shipped = runs.fingerprint((), learning.pretrained_files(s))
+    tools = tuple((t.name, t.version) for t in toolchain.tools())
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
-        "train": ((s.task, s.method, s.weights, s.seed, s.epochs, data), LEARN),
-        "quantize": ((s.scheme, s.seed, made.get("train")), LEARN),
-        "calibrate": ((s.points, s.confidence, made.get("quantize")), (*LEARN, *JUDGE)),
-        "model": ((s.task, shipped), ()),
-        "compile": ((s.name, s.task, s.targets, made.get("model"), tools), COMPILE),
-        "verify": ((s.samples, s.targets, data, made.get("compile"), tools), JUDGE),
-        "evaluate": ((data, made.get("compile")), JUDGE),
-        "report": ((s.task, s.targets, tuple(made.values())), JUDGE),
+        "train": ((s.task, s.method, s.seed, s.epochs, data), LEARN),
+        "quantize": ((s.scheme, s.seed), LEARN),
+        "calibrate": ((s.points, s.confidence), (*LEARN, *JUDGE)),
+        "model": ((s.task,), ()),
+        "compile": ((s.name, s.task, s.targets, tools), COMPILE),
+        "verify": ((s.samples, s.targets, data, tools), JUDGE),
+        "evaluate": ((data,), JUDGE),
+        "report": ((s.task, s.targets), JUDGE),
     }
     values, code = parts[name]
-    return runs.fingerprint((name, values), (), code)
+    read = [run.folder(FOLDERS[step]) for step in READS.get(name, ())]
+    if name == "train" and s.weights:
+        read.append(Path(s.weights))
+    if name == "model":
+        read += learning.pretrained_files(s)
+    return runs.fingerprint((name, values), [path for path in read if path.exists()], code)
 
 
 def results(run: Run, name: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ its input files, and the program itself.
 import fcntl
 import hashlib
 import json
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from trecx.errors import TrecxError
 from trecx.resources import PACKAGE, folder
 
 FORMAT = "trecx-run/1"
+SOURCES = (".py", ".j2", ".c", ".h", ".ld")
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,8 @@ class Run:
 
     def fingerprint(self, step: str) -> str | None:
         """The fingerprint a finished step left behind; None where it has not run."""
-        return self._stamp(step).get("fingerprint")
-
-    def made(self, step: str) -> str | None:
-        """What tells this making of a step from any other, for what comes after; None where it has not run."""
-        return self._stamp(step).get("made")
-
-    def _stamp(self, step: str) -> dict[str, str]:
         stamp = self.document["steps"].get(step)
-        return stamp if isinstance(stamp, dict) and self.folder(step).is_dir() else {}
+        return stamp if isinstance(stamp, str) and self.folder(step).is_dir() else None
 
     def step(self, name: str, fingerprint: str, work: Callable[[Path], None], resumable: bool = False) -> bool:
         """Let `work` fill the folder of a step and put it in place; False where it already is up to date.
@@ -78,7 +71,7 @@ class Run:
             raise
         self._replace(name, partial)
         document = self.document
-        document["steps"][name] = {"fingerprint": fingerprint, "made": secrets.token_hex(8)}
+        document["steps"][name] = fingerprint
         write_json(self.path / "run.json", document)
         return True
 
@@ -131,16 +124,15 @@ def fingerprint(settings: object, inputs: Iterable[Path], code: Iterable[str] = 
     """
     digest = hashlib.sha256(repr(settings).encode())
     parts = [folder(name) if name in ("templates", "firmware") else PACKAGE / name for name in code]
-    for path in (*inputs, *parts):
-        files = (
-            sorted(f for f in path.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
-            if path.is_dir()
-            else [path]
-        )
-        for file in files:
-            digest.update(f"\0{file.relative_to(path.parent)}\0".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    sources = [file for part in parts for file in _files(part) if file.suffix in SOURCES]
+    for file in (*(file for path in inputs for file in _files(path)), *sources):
+        digest.update(f"\0{file.name}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def write_json(path: Path, document: object) -> None:
