@@ -151,12 +151,13 @@ def build(task: str, out: Path | None, as_json: bool, **options: Any) -> None:
 def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
     """Add one step as a command on a run directory."""
 
-    def command(run: Path, as_json: bool, **given: Any) -> None:
+    def command(run: Path, as_json: bool, task: str | None = None, **given: Any) -> None:
         from trecx import pipeline
         from trecx.console import Console
 
         console = Console(quiet=as_json)
-        opened = pipeline.resume(run, chosen(**given))
+        options = chosen(**given)
+        opened = pipeline.start(task, run, {"train": True, **options}) if task else pipeline.resume(run, options)
         result = pipeline.single(opened, name, console)
         if as_json:
             click.echo(json.dumps(result, indent=2))
@@ -172,11 +173,17 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
 
 verb(
     "train",
+    click.option("--task", help="Begin a new run directory for this task (kws)."),
     data_option,
     weights_option,
     epochs_option,
     seed_option,
-    help="Train the float model with its exits; an interrupted training is taken up where it stopped.",
+    help="""Train the float model with its exits; an interrupted training is taken up where it stopped.
+
+    \b
+    trecx train build/kws --task kws --data speech/ --weights kws_ref_model
+    trecx quantize build/kws && trecx calibrate build/kws && trecx compile build/kws && trecx verify build/kws
+    """,
 )
 verb("quantize", quantize_option, help="Make the int8 model, and the int8 backbone alone to compare with.")
 verb(
