@@ -1,6 +1,7 @@
 """The command line: options and printing. Every command imports what it needs when it runs, so `--help` is instant."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -18,18 +19,25 @@ class Group(click.Group):
     """A click group that ends in a clear message where output cannot be written or a person interrupts."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the program."""
+        """Run the program; what it printed is on its way before it ends."""
         try:
-            result = super().main(*args, **kwargs)
-            sys.stdout.flush()
-            return result
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()
         except BrokenPipeError:
-            sys.stderr.close()
+            _discard_output()
             sys.exit(141)  # what a shell reports for a program that its reader has left
         except OSError as error:
+            _discard_output()
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"Error: {where}{error.strerror or error}.", err=True)
             sys.exit(2)
+
+
+def _discard_output() -> None:
+    """Standard output cannot be written: let nobody try again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -65,14 +65,16 @@ def build(run: Run, console: Console) -> None:
 def single(run: Run, name: str, console: Console) -> dict[str, Any]:
     """One step of a run; returns what a machine may want to know of its result."""
     with run.lock():
-        before = steps(settings_of(run))
+        settings = settings_of(run)
+        before = steps(settings)
         if name in ("train", "quantize", "calibrate") and name not in before:
             raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
         # What comes after the firmware reads only the firmware, and the report whatever there is.
         needed = before[: min(before.index(name), before.index("compile") + 1)]
         missing = [step for step in needed if run.fingerprint(FOLDERS[step]) is None]
         if missing:
-            raise TrecxError(f"{run.path}: {missing[0]} comes before {name}.", f"Run trecx {missing[0]} {run.path}.")
+            how = f"build {settings.task} --out" if missing[0] == "model" else missing[0]
+            raise TrecxError(f"{run.path}: {missing[0]} comes before {name}.", f"Run trecx {how} {run.path}.")
         do(run, name, console)
     return results(run, name)
 
