@@ -92,17 +92,40 @@ class Network:
         output = self.build.activation((1, a.size + b.size), a.scale, a.zero_point)
         return self.add("CONCATENATION", (a, self.requantized(b, a)), output, options)
 
-    def classifier(self, x: Tensor) -> Tensor:
+    def classifier(self, x: Tensor, classes: int = CLASSES) -> Tensor:
         """FULLY_CONNECTED and SOFTMAX."""
-        values = self.random.integers(-127, 128, (CLASSES, x.size)).astype(np.int8)
+        values = self.random.integers(-127, 128, (classes, x.size)).astype(np.int8)
         weights = self.build.weights(values, np.array([0.01]), 0)
-        bias = self.build.bias(self.random.integers(-500, 500, CLASSES).astype(np.int32), x, weights)
+        bias = self.build.bias(self.random.integers(-500, 500, classes).astype(np.int32), x, weights)
         options = schema.FullyConnectedOptionsT()
-        logits = self.add("FULLY_CONNECTED", (x, weights, bias), self.activation(CLASSES, scale=0.08), options)
+        logits = self.add("FULLY_CONNECTED", (x, weights, bias), self.activation(classes, scale=0.08), options)
         softmax = schema.SoftmaxOptionsT()
         softmax.beta = 1.0
-        scores = self.build.activation((1, CLASSES), 1 / 256, -128)
+        scores = self.build.activation((1, classes), 1 / 256, -128)
         return self.add("SOFTMAX", (logits,), scores, softmax)
+
+
+def awkward(seed: int) -> tuple[bytes, door.Exits]:
+    """A network whose views meet: a reshape right on a slice, slices of slices, tap features in the final row too."""
+    net = Network(seed)
+    source = net.activation(6, 5, 2)
+    tap = net.conv(source, 8, 3, 1)
+    narrow = net.prefix(net.prefix(tap, 6), 4)
+    early_row = net.flat(net.pool(net.conv(narrow, 0, 3, 2, depthwise=True), 1, 1))
+    early = net.classifier(early_row)
+    late = net.conv(net.conv(tap, 8, 3, 1, depthwise=True), 8, 1, 1)
+    final = net.classifier(net.joined(net.flat(net.prefix(late, 4)), early_row))
+    return _pair(net, source, early, final)
+
+
+def wide(classes: int) -> tuple[bytes, door.Exits]:
+    """A network with so many classes."""
+    net = Network(1)
+    source = net.activation(4, 4, 2)
+    tap = net.conv(source, 4, 3, 1)
+    early = net.classifier(net.flat(net.pool(tap, 2, 2)), classes)
+    final = net.classifier(net.flat(net.conv(tap, 4, 3, 1)), classes)
+    return _pair(net, source, early, final, classes)
 
 
 def two_exits(seed: int) -> tuple[bytes, door.Exits]:
@@ -121,13 +144,19 @@ def two_exits(seed: int) -> tuple[bytes, door.Exits]:
     final = net.classifier(net.joined(pooled, net.flat(net.pool(view, *view.shape[1:3]))))
     head = net.conv(net.prefix(tap, width // 2), 0, 3, 2, depthwise=True)
     early = net.classifier(net.flat(net.pool(head, *(min(2, d) for d in head.shape[1:3]))))
+    return _pair(net, source, early, final)
+
+
+def _pair(
+    net: Network, source: Tensor, early: Tensor, final: Tensor, classes: int = CLASSES
+) -> tuple[bytes, door.Exits]:
     content = network(net.nodes, [source], {"late": final, "soon": early})
     exits = door.Exits(
         task="none",
         method="none",
         model_file="model.tflite",
         model_sha256=hashlib.sha256(content).hexdigest(),
-        classes=tuple("abcde"),
+        classes=tuple(f"class {k}" for k in range(classes)),
         exits=(door.ExitSpec("early", "soon", "max_score"), door.ExitSpec("final", "late")),
         operating_points=(door.OperatingPoint("middle", {"early": 0.5}),),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import two_exits
+from networks import awkward, two_exits, wide
 
 from trecx import criteria
 from trecx.compiler.emit import Names, emit
@@ -49,8 +49,8 @@ int main(void) {
 """
 
 
-def read(folder: Path, seed: int) -> pair.Pair:
-    content, exits = two_exits(seed)
+def read(folder: Path, seed: int, make=two_exits) -> pair.Pair:
+    content, exits = make(seed)
     (folder / "model.tflite").write_bytes(content)
     exits.write(folder / "exits.json")
     return pair.read(folder)
@@ -99,6 +99,23 @@ def test_rewrites_change_no_bit_and_only_save_memory(seed, tmp_path):
         a, b = run_host(plain, inputs, limits), run_host(better, inputs, limits)
         assert (a.logits == b.logits).all() and (a.scores == b.scores).all() and (a.exit_taken == b.exit_taken).all()
     assert better.model.arena_bytes <= plain.model.arena_bytes
+
+
+@pytest.mark.parametrize(("make", "argument"), [(awkward, 0), (awkward, 1), (wide, 255), (wide, 256)])
+def test_awkward_networks_give_what_the_oracle_gives(make, argument, tmp_path):
+    found = read(tmp_path, argument, make)
+    program = build(write(found, tmp_path / "c"), HOST, tmp_path / "out", options=Options(strict=True, sanitize=True))
+    chosen = Inputs("synthetic", samples(found, 40))
+    actual = record(lambda x, limits: run_host(program, x, limits), chosen.samples, found.limits)
+    verdict = compare(found, program, chosen, oracle(found, chosen.samples), actual)
+    assert (verdict.mismatches, verdict.message) == (0, "")
+
+
+@pytest.mark.parametrize("make", [awkward, two_exits])
+def test_rewrites_give_no_exit_more_to_do(make, tmp_path):
+    found = read(tmp_path, 0, make)
+    untouched = pair.plan_memory(found.graph)
+    assert found.macs == tuple(untouched.macs_to(k) for k in range(2))
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

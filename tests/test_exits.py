@@ -36,7 +36,7 @@ def test_without_an_operating_point_every_early_exit_is_never(tmp_path):
     assert read(document(tmp_path, operating_points=[])).thresholds() == (None,)
 
 
-@pytest.mark.parametrize("threshold", [0, -0.5, 1.0001, 1e308, "0.5", True, None])
+@pytest.mark.parametrize("threshold", [0, -0.5, 1.0001, 1e308, 10**400, "0.5", True, None])
 def test_a_threshold_outside_its_range_is_refused(tmp_path, threshold):
     points = [{"name": "p", "thresholds": {"early": threshold}}]
     with pytest.raises(TrecxError, match="threshold"):
@@ -47,7 +47,7 @@ def test_a_threshold_outside_its_range_is_refused(tmp_path, threshold):
 def test_a_threshold_that_is_no_number_is_refused(tmp_path, threshold):
     path = document(tmp_path)
     path.write_text(path.read_text().replace("0.8125", threshold))
-    with pytest.raises(TrecxError, match="not a number"):
+    with pytest.raises(TrecxError, match="not a number|outside"):
         read(path)
 
 

@@ -16,7 +16,7 @@ def graphs(draw: st.DrawFn):
     sizes = draw(st.lists(st.integers(1, 900), min_size=count + 1, max_size=count + 1))
     reads = [draw(st.lists(st.integers(0, k), min_size=1, max_size=3, unique=True)) for k in range(count)]
     exits = draw(st.lists(st.integers(1, count), min_size=1, max_size=3, unique=True))
-    return chain(sizes, reads, sorted(exits))
+    return chain(sizes, reads, exits)
 
 
 def reads_by_step(graph):
@@ -80,6 +80,14 @@ def test_a_tensor_read_after_the_exit_survives_the_exit_check():
     assert [len(stage.ops) for stage in plan.stages] == [3, 1]
     assert plan.macs_to(0) == 111
     assert plan.macs_to(1) == 1111
+
+
+def test_logits_that_an_earlier_stage_computed_survive_until_their_own_check():
+    # The second exit reads tensor 1, on the way to the first exit; op 2 must not take its memory.
+    graph = chain([4, 12, 12, 12], [[0], [1], [2]], [3, 1])
+    plan = plan_memory(graph)
+    alive = {b.tensor.index: (b.first, b.last) for b in plan.buffers}
+    assert alive[1][1] == max(last for _, last in alive.values())
 
 
 def test_an_exit_head_that_the_file_lists_last_still_runs_before_the_tail():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
+from networks import wide
 
 from mlperf_tiny import pretrained
 from trecx import exits as door
@@ -206,7 +207,27 @@ def test_names_from_the_file_cannot_leave_their_comment_or_string(tmp_path):
     assert subprocess.run(strict, cwd=tmp_path, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["", "Kws", "k-w-s", "1kws", "k" * 40, "kws;", "trecx_model", "int main(void){}"])
+def test_more_classes_than_a_label_holds_are_refused():
+    content, exits = wide(257)
+    with pytest.raises(TrecxError, match="257 classes; supported: up to 256"):
+        tflite.parse(content, exits)
+
+
+def test_shared_lists_of_scales_cost_no_more_than_a_bound():
+    def edit(model):
+        quantization = schema.QuantizationParametersT()
+        quantization.scale = np.ones(60_000, np.float32)
+        for tensor in model.subgraphs[0].tensors:
+            tensor.quantization = quantization
+
+    with pytest.raises(TrecxError, match="scales"):
+        tflite.parse(changed(edit), EXITS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model", "string", "my_test", "", "Kws", "k-w-s", "1kws", "k" * 40, "kws;", "trecx_model", "int main(void){}"],
+)
 def test_a_name_that_is_no_c_identifier_is_refused(name):
     graph = optimise(tflite.parse(CONTENT, EXITS))
     with pytest.raises(TrecxError, match="cannot name C functions"):

@@ -16,7 +16,6 @@ The first operating point is the firmware's default; without one, every early ex
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,10 +109,10 @@ def read(path: Path) -> Exits:
 
 def check_threshold(value: Any) -> str | None:
     """What is wrong with a threshold on the highest score, or None: it must lie in (0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return f"threshold {value!r} is not a number"
-    if not 0.0 < value <= 1.0:
-        return f"threshold {value} is outside (0, 1]"
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return f"threshold {str(value)[:40]!r} is not a number"
+    if not 0 < value <= 1:
+        return f"threshold {str(value)[:40]} is outside (0, 1]"
     return None
 
 

@@ -252,14 +252,14 @@ static void fully_connected_1(const int8_t *input, int8_t *output, const int8_t 
 }
 
 static void answer(net_result_t *result, uint8_t exit, const int8_t *logits) {
-  uint8_t best = 0;
-  for (uint8_t k = 1; k < NET_CLASSES; k++) {
+  uint32_t best = 0;
+  for (uint32_t k = 1; k < NET_CLASSES; k++) {
     if (logits[k] > logits[best]) {
       best = k;
     }
   }
   result->exit = exit;
-  result->label = best;
+  result->label = (uint8_t)best;
   memcpy(result->logits, logits, NET_CLASSES);
 }
 

@@ -28,7 +28,7 @@ extern "C" {
 #define NET_INPUT_SCALE 0.0500000007f /* real = scale * (int8 - zero point) */
 #define NET_INPUT_ZERO_POINT (-59)
 #define NET_CLASSES 5u
-#define NET_CLASS_NAMES { "a", "b", "c", "d", "e" }
+#define NET_CLASS_NAMES { "class 0", "class 1", "class 2", "class 3", "class 4" }
 #define NET_EXITS 2u
 #define NET_ARENA_BYTES 864u
 
@@ -41,7 +41,8 @@ extern "C" {
  * threshold on the highest softmax score, 0 < rho <= 1, at compile time; thresholds reach from NEVER to ALWAYS. */
 #define NET_NEVER 0u
 #define NET_ALWAYS UINT32_MAX
-#define NET_THRESHOLD(rho) ((uint32_t)(65536.0 / (rho)))
+#define NET_THRESHOLD(rho) \
+  ((double)(rho) < 65536.0 / 4294967295.0 ? UINT32_MAX : (uint32_t)(65536.0 / (double)(rho)))
 
 typedef struct {
   uint8_t exit;  /* index of the exit that answered */

@@ -14,6 +14,12 @@ from trecx.compiler.plan import Plan, Stage
 from trecx.errors import TrecxError
 
 NAME = re.compile(r"(?!trecx)[a-z][a-z0-9_]{0,31}")
+# Names whose files or macros would hide those of the C library or of the application.
+TAKEN = frozenset(
+    "model assert complex ctype errno fenv float inttypes iso646 limits locale math memory setjmp signal stdalign "
+    "stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar "
+    "wctype".split()
+)
 VALUES_PER_LINE = {"int8_t": 24, "uint8_t": 24, "int16_t": 16, "int32_t": 10, "uint32_t": 10}
 
 
@@ -103,6 +109,11 @@ class ExitText:
     threshold: float | None
 
 
+def usable(name: str) -> bool:
+    """Whether `name` may name the C functions and files."""
+    return bool(NAME.fullmatch(name)) and name not in TAKEN and not name.endswith(("_test", "_data"))
+
+
 def known_answer_input(seed: int, size: int) -> np.ndarray:
     """The known-answer test's input, int8 `(size,)`: top bytes of the generator in `model_test.c`."""
     values = np.empty(size, np.int8)
@@ -117,10 +128,10 @@ def emit(
     graph: Graph, plan: Plan, names: Names, thresholds: Sequence[float | None], answers: KnownAnswers
 ) -> dict[str, str]:
     """All generated files by name, kernels included. Raises TrecxError where the model's name is no C identifier."""
-    if not NAME.fullmatch(names.name):
+    if not usable(names.name):
         raise TrecxError(
             f"{names.name!r} cannot name C functions.",
-            "Use lower-case letters, digits and _, 32 at most, and do not begin with trecx.",
+            "Use lower-case letters, digits and _, 32 at most; not the name of a C header, trecx... or ..._test.",
         )
     writer = _Writer(graph, plan)
     stages = tuple(writer.stage(k, stage) for k, stage in enumerate(plan.stages))

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, Self
 
@@ -173,32 +174,47 @@ class Graph:
         """The op that computes `tensor`; None for the input and for views."""
         return next((op for op in self.ops if op.output.index == tensor.index), None)
 
-    def tensors(self) -> dict[int, Tensor]:
-        """Every activation by its index."""
+    @cached_property
+    def _known(self) -> dict[int, Tensor]:
         every = (self.input, *self.views, *(op.output for op in self.ops))
         return {tensor.index: tensor for tensor in every}
 
+    def tensors(self) -> dict[int, Tensor]:
+        """Every activation by its index."""
+        return self._known
+
     def storage(self, tensor: Tensor) -> tuple[Tensor, int]:
         """The tensor whose memory `tensor` lies in, and the offset in bytes from its start."""
-        known, offset = self.tensors(), 0
+        offset = 0
         while tensor.view is not None:
             offset += tensor.view.offset
-            tensor = known[tensor.view.base]
+            tensor = self._known[tensor.view.base]
         return tensor, offset
 
+    def place(self, tensor: Tensor) -> tuple[Tensor, int, int]:
+        """The tensor whose memory `tensor` lies in, and the first byte in it and the one after the last."""
+        root, offset = self.storage(tensor)
+        channels = tensor.shape[-1]
+        return root, offset, offset + (tensor.size // channels - 1) * tensor.pixel_stride + channels
+
     def check(self) -> None:
-        """Assert what every pass must keep: inputs exist before they are read, and each tensor has one producer."""
-        known = self.tensors()
+        """Assert what every pass must keep.
+
+        Inputs exist before they are read, each tensor has one producer, and only a slice steps over foreign channels.
+        """
+        known = self._known
         ready = {self.input.index}
+        filled = {self.input.index}
         for op in self.ops:
             assert op.output.index not in ready, f"{op.name} computes tensor {op.output.index} again"
             for tensor in op.inputs:
                 assert known[tensor.index] is tensor, f"{op.name} reads an outdated tensor {tensor.index}"
-                assert ready & self._parts(tensor, known), f"{op.name} reads tensor {tensor.index} too early"
-            ready |= {op.output.index}
+                assert self.storage(tensor)[0].index in filled, f"{op.name} reads tensor {tensor.index} too early"
+            ready.add(op.output.index)
+            filled.add(self.storage(op.output)[0].index)
+        for tensor in known.values():
+            if tensor.view is not None and tensor.pixel_stride == tensor.shape[-1] < tensor.size:
+                base = known[tensor.view.base]
+                dense = base.pixel_stride == base.shape[-1] or base.size == base.shape[-1]
+                assert dense, f"tensor {tensor.index} takes {base.index} for dense"
         assert all(known[e.logits.index] is e.logits for e in self.exits)
-
-    def _parts(self, tensor: Tensor, known: dict[int, Tensor]) -> set[int]:
-        """Tensors whose computation fills (a part of) the memory of `tensor`."""
-        root, _ = self.storage(tensor)
-        return {t.index for t in known.values() if self.storage(t)[0] is root}

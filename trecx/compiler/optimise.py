@@ -19,15 +19,17 @@ def optimise(graph: Graph) -> Graph:
 
 
 def needed(graph: Graph, tensor: Tensor) -> set[int]:
-    """Indices of the ops that must run before `tensor` holds its value."""
-    fillers: dict[int, list[Op]] = {}
-    for op in graph.ops:
-        fillers.setdefault(graph.storage(op.output)[0].index, []).append(op)
+    """Indices of the ops that must run before `tensor` holds its value.
+
+    Ops whose output lies beside it in the same memory (other parts of a concatenation) are not among them.
+    """
+    places = [(op, *graph.place(op.output)) for op in graph.ops]
     found: set[int] = set()
     pending = [tensor]
     while pending:
-        for op in fillers.get(graph.storage(pending.pop())[0].index, []):
-            if op.index not in found:
+        root, start, end = graph.place(pending.pop())
+        for op, owner, first, last in places:
+            if op.index not in found and owner is root and first < end and start < last:
                 found.add(op.index)
                 pending.extend(op.inputs)
     return found
@@ -113,7 +115,8 @@ def _without(graph: Graph, removed: Op, views: dict[int, View]) -> Graph:
 
 REWRITES: tuple[tuple[str, Callable[[Graph], tuple[Graph, int]]], ...] = (
     ("drop unused operators", drop_unused),
-    ("read reshaped tensors in place", reshape_in_place),
+    # Slices first: a reshape of a slice whose pixels lie apart must stay a copy, which it sees by then.
     ("read channel prefixes in place", slice_in_place),
+    ("read reshaped tensors in place", reshape_in_place),
     ("concatenate in place", concatenate_in_place),
 )

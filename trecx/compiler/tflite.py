@@ -19,11 +19,12 @@ from trecx.compiler.ops.softmax import Softmax
 from trecx.errors import TrecxError
 
 MAX_FILE = 64 * 1024 * 1024
-MAX_ITEMS = 10_000
+MAX_ITEMS = 2_000
 MAX_INPUTS = 64
 MAX_RANK = 8
 MAX_ELEMENTS = 2**26
 MAX_CLASSES = 256
+MAX_SCALES = 2**20
 
 DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.INT8: np.dtype("i1"),
@@ -84,6 +85,7 @@ class _Reader:
         for count in (self.subgraph.TensorsLength(), self.subgraph.OperatorsLength(), self.model.OperatorCodesLength()):
             if count > MAX_ITEMS:
                 raise _Broken(f"{count} entries in one list, more than {MAX_ITEMS}")
+        self.scales = 0
         self.tensors = [self.tensor(k) for k in range(self.subgraph.TensorsLength())]
 
     def tensor(self, index: int) -> Tensor:
@@ -103,8 +105,10 @@ class _Reader:
         q = raw.Quantization()
         if q is None or q.ScaleLength() == 0:
             return None
-        if q.ScaleLength() > MAX_ELEMENTS or q.ZeroPointLength() > MAX_ELEMENTS:
-            raise _Broken(f"tensor {index} has {q.ScaleLength()} scales")
+        # Offsets may be shared: many tensors with one long list of scales would cost far more than the file's size.
+        self.scales += q.ScaleLength() + q.ZeroPointLength()
+        if self.scales > MAX_SCALES:
+            raise _Broken(f"more than {MAX_SCALES} scales and zero points")
         scale = tuple(float(v) for v in q.ScaleAsNumpy())
         zero_point = tuple(int(v) for v in q.ZeroPointAsNumpy()) if q.ZeroPointLength() else (0,) * len(scale)
         if not all(isfinite(v) and v > 0 for v in scale) or len(zero_point) != len(scale):
@@ -123,7 +127,8 @@ class _Reader:
         dtype = DTYPES[raw.Type()]
         if buffer.DataLength() != prod(shape) * dtype.itemsize:
             raise _Broken(f"tensor {index} of shape {shape} has {buffer.DataLength()} bytes of data")
-        return np.frombuffer(buffer.DataAsNumpy().tobytes(), dtype).reshape(shape)
+        values: np.ndarray = buffer.DataAsNumpy().view(dtype).reshape(shape)
+        return values
 
     def node(self, index: int) -> tuple[int, Node]:
         """The builtin operator code and the node at `index`."""
@@ -246,6 +251,9 @@ class _Reader:
 
     def exit(self, spec: door.ExitSpec, producer: Op) -> Exit:
         """One exit: the scores are a SOFTMAX's output and the logits its input; a final exit may do without."""
+        if producer.output.size != producer.output.shape[-1]:
+            shape = "x".join(str(d) for d in producer.output.shape)
+            raise TrecxError(f"{self.where}: exit {spec.name!r} has scores of shape {shape}; supported: one row.")
         if isinstance(producer, Softmax):
             return Exit(spec.name, spec.output, producer.inputs[0], producer.output, spec.criterion)
         if spec.criterion is not None:

@@ -169,7 +169,7 @@ def _tflm(model: bytes) -> Any:
     from tflite_micro import runtime
 
     # With every tensor preserved nothing shares memory: room for all of them, 16-byte aligned, and the bookkeeping.
-    arena = sum(prod(shape) + 64 for shape in _operator_outputs(model).values()) + 4 * len(model) + 2**18
+    arena = sum(prod(shape) + 64 for shape in _activations(model).values()) + 4 * len(model) + 2**18
     try:
         return runtime.Interpreter.from_bytes(
             model, arena_size=arena, intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors
@@ -208,6 +208,16 @@ def _operator_outputs(model: bytes) -> dict[int, tuple[int, ...]]:
             if tensor.Type() == schema.TensorType.INT8:
                 shapes[index] = tuple(int(tensor.Shape(k)) for k in range(tensor.ShapeLength()))
     return shapes
+
+
+def _activations(model: bytes) -> dict[int, tuple[int, ...]]:
+    """Shapes of the inputs and of the int8 tensors that operators write, by tensor index."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    inputs = {int(graph.Inputs(k)): graph.Tensors(int(graph.Inputs(k))) for k in range(graph.InputsLength())}
+    shapes = {index: tuple(int(t.Shape(k)) for k in range(t.ShapeLength())) for index, t in inputs.items()}
+    return shapes | _operator_outputs(model)
 
 
 def _version(package: str) -> str:
