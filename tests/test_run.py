@@ -33,7 +33,7 @@ def test_a_failing_step_leaves_the_old_result_and_nothing_half_written(tmp_path)
         run.step("compile", "b" * 64, fail)
     assert (run.folder("compile") / "result.txt").read_text() == "old"
     assert run.fingerprint("compile") == "a" * 64
-    assert sorted(p.name for p in run.path.iterdir()) == ["compile", "run.json"]
+    assert sorted(p.name for p in run.path.iterdir()) == [".lock", "compile", "run.json"]
 
 
 def test_a_resumable_step_gets_its_unfinished_folder_back(tmp_path):
@@ -89,6 +89,27 @@ def test_two_programs_do_not_work_in_one_run(tmp_path):
     run = runs.create(tmp_path / "kws", {})
     with run.lock(), pytest.raises(TrecxError, match="Another trecx"), run.lock():
         raise AssertionError("both hold the lock")
+
+
+def test_a_command_that_fails_leaves_the_settings_it_found(tmp_path):
+    runs.create(tmp_path / "kws", {"seed": 1})
+    run = runs.create(tmp_path / "kws", {"seed": 2})
+    with pytest.raises(TrecxError), run.working():
+        raise TrecxError("no")
+    assert runs.open_(run.path).document["settings"] == {"seed": 1}
+    run = runs.create(tmp_path / "kws", {"seed": 3})
+    with pytest.raises(TrecxError), run.working():
+        run.step("train", "a" * 64, write("done"))
+        raise TrecxError("later")
+    assert run.document["settings"] == {"seed": 3}
+
+
+def test_a_second_command_does_not_change_the_settings_of_one_at_work(tmp_path):
+    run = runs.create(tmp_path / "kws", {"seed": 1})
+    with run.lock():
+        with pytest.raises(TrecxError, match="Another trecx"):
+            runs.create(tmp_path / "kws", {"seed": 2})
+        assert run.document["settings"] == {"seed": 1}
 
 
 def test_the_fingerprint_sees_settings_names_and_contents(tmp_path):

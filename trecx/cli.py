@@ -165,7 +165,7 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
 
         console = Console(quiet=as_json)
         options = chosen(**given)
-        opened = pipeline.start(task, run, {"train": True, **options}) if task else pipeline.resume(run, options)
+        opened = pipeline.start(task, run, {"train": True, **options}) if task else pipeline.resume(run, options, name)
         result = pipeline.single(opened, name, console)
         if as_json:
             click.echo(json.dumps(result, indent=2))
@@ -227,10 +227,12 @@ def compile_(
     from trecx.console import Console
 
     console = Console(quiet=as_json)
-    if source.suffix == ".tflite":
+    if source.suffix.lower() == ".tflite":
         run = pipeline.adopt(source, exits, name, out, chosen(**options))
     else:
-        run = pipeline.resume(source, chosen(**options))
+        if exits or out or name is not None:
+            raise TrecxError("--exits, --out and --name belong to a .tflite of your own.", "Leave them out for a run.")
+        run = pipeline.resume(source, chosen(**options), "compile")
     result = pipeline.single(run, "compile", console)
     if as_json:
         click.echo(json.dumps(result, indent=2))
@@ -248,7 +250,7 @@ def serve(run: Path, as_json: bool) -> None:
     from trecx import pipeline
     from trecx.console import Console
 
-    pipeline.serve(pipeline.resume(run, {}), Console(quiet=as_json))
+    pipeline.serve(pipeline.resume(run, {}, "serve"), Console(quiet=as_json))
 
 
 @main.command()

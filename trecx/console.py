@@ -20,8 +20,8 @@ class Console:
         self.rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
 
     def out(self, result: object) -> None:
-        """Print a result on standard output, as wide as the terminal or the pipe allows."""
-        RichConsole(highlight=False).print(result)
+        """Print a result on standard output, as wide as the terminal or the pipe allows; text is taken as it is."""
+        RichConsole(highlight=False).print(result, markup=False, soft_wrap=isinstance(result, str))
 
     def line(self, text: str) -> None:
         """One plain line."""

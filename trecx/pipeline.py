@@ -1,11 +1,14 @@
 """A build, read from top to bottom: which step follows which, and what each depends on."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trecx import exits as door
 from trecx import run as runs
+from trecx.compiler.emit import check_name, usable
 from trecx.console import Console, Step
 from trecx.device import toolchain
 from trecx.errors import TrecxError
@@ -23,59 +26,86 @@ COMPILE = ("compiler", "device", "exits.py", "criteria.py", "steps", "templates"
 JUDGE = ("judge", "criteria.py", "steps")
 
 
+# Options that say how to train and calibrate, and so need a training.
+OF_TRAINING = ("weights", "scheme", "points", "confidence", "epochs", "seed")
+
+
 def start(name: str, path: Path, options: dict[str, Any]) -> Run:
     """Make or take up the run directory of a task; TrecxError for what cannot work, before anything is written."""
     settings = Settings(name=task(name).name, task=name).changed(options)
-    firmware.targets(settings)
-    data_fingerprint(settings)
-    if settings.weights and not settings.train:
-        raise TrecxError("--weights are where a training starts.", "Add --train, or leave --weights out.")
-    if settings.weights and not Path(settings.weights).exists():
-        raise TrecxError(f"There are no weights at {settings.weights}.", "Name a SavedModel folder, .h5 or .keras.")
-    return runs.create(path, settings.as_json())
+    unused = [f"--{option}" for option in OF_TRAINING if option in options and not settings.train]
+    if unused:
+        told = ", ".join(unused).replace("--scheme", "--quantize")
+        raise TrecxError(f"{told}: these belong to a training.", "Add --train, or leave them out.")
+    return runs.create(path, checked(settings).as_json())
 
 
-def resume(path: Path, options: dict[str, Any]) -> Run:
-    """An existing run directory, with some of its settings changed."""
+def resume(path: Path, options: dict[str, Any], step: str) -> Run:
+    """An existing run directory, with some of its settings changed for `step`."""
     run = runs.open_(path)
-    settings = Settings.from_json(run.document["settings"]).changed(options)
-    firmware.targets(settings)
+    settings = settings_of(run).changed(options)
+    if step in ("train", "quantize", "calibrate") and step not in steps(settings):
+        raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
+    checked(settings)
     return runs.create(path, settings.as_json()) if options else run
 
 
 def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, options: dict[str, Any]) -> Run:
-    """Make a run directory for a user's own model."""
-    chosen = name or "".join(c if c.isalnum() else "_" for c in model.stem.lower())
-    settings = Settings(name=chosen).changed(options)
-    firmware.targets(settings)
+    """Make a run directory for a user's own model; without `exits` the exits.json beside it counts, if it names it."""
+    stem = re.sub(r"[^a-z0-9]", "_", model.stem.lower())
+    chosen = name if name is not None else stem if usable(stem) else f"net_{stem}"[:32].removesuffix("_test")
+    check_name(chosen)
+    beside = model.parent / "exits.json"
+    if exits is None and beside.is_file() and door.read(beside).model_file == model.name:
+        exits = beside
+    settings = checked(Settings(name=chosen).changed(options))
     found = learning.own(model, exits)
-    run = runs.create(out or Path("build") / chosen, settings.as_json())
+    path = out or Path("build") / chosen
+    if (path / "run.json").is_file() and settings_of(Run(path)).task is not None:
+        raise TrecxError(f"{path} is the run of a task.", "Choose another folder with --out.")
+    run = runs.create(path, settings.as_json())
     mark = runs.fingerprint(settings.name, [model, *([exits] if exits else [])], ("compiler", "steps"))
-    run.step("model", mark, lambda folder: learning.adopt(found, folder))
+    with run.working():
+        run.step("model", mark, lambda folder: learning.adopt(found, folder))
     return run
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, or TrecxError with what can be known to fail without doing anything."""
+    firmware.targets(settings)
+    data_fingerprint(settings)
+    if not (0 <= settings.points <= 100 and 0.5 <= settings.confidence < 1):
+        raise TrecxError("Points must be a number from 0 to 100, and confidence one from 0.5 to below 1.")
+    if settings.weights and not Path(settings.weights).exists():
+        raise TrecxError(f"There are no weights at {settings.weights}.", "Name a SavedModel folder, .h5 or .keras.")
+    return settings
 
 
 def build(run: Run, console: Console) -> None:
     """All the way: the pair, the firmware, the proof, the judgement, the report."""
-    with run.lock():
-        for name in steps(settings_of(run)):
-            do(run, name, console)
+    with run.working():
+        settings = settings_of(run)
+        for name in steps(settings):
+            do(run, name, settings, console)
 
 
 def single(run: Run, name: str, console: Console) -> dict[str, Any]:
-    """One step of a run; returns what a machine may want to know of its result."""
-    with run.lock():
+    """One step of a run; returns what a machine may want to know of its result.
+
+    What it judges is brought up to date first: the firmware, and for a report also what was verified and evaluated.
+    """
+    with run.working():
         settings = settings_of(run)
         before = steps(settings)
-        if name in ("train", "quantize", "calibrate") and name not in before:
-            raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
-        # What comes after the firmware reads only the firmware, and the report whatever there is.
         needed = before[: min(before.index(name), before.index("compile") + 1)]
         missing = [step for step in needed if run.fingerprint(FOLDERS[step]) is None]
         if missing:
             how = f"build {settings.task} --out" if missing[0] == "model" else missing[0]
             raise TrecxError(f"{run.path}: {missing[0]} comes before {name}.", f"Run trecx {how} {run.path}.")
-        do(run, name, console)
+        for step in RENEWED.get(name, ()):
+            if run.fingerprint(FOLDERS[step]) not in (None, fingerprint(run, step, settings)):
+                do(run, step, settings, console)
+        do(run, name, settings, console)
     return results(run, name)
 
 
@@ -95,6 +125,12 @@ FOLDERS = {
     "report": "report",
 }
 
+# Steps that take long and go on where they were interrupted.
+RESUMABLE = ("train", "quantize")
+
+# Steps that are done again before another where they are out of date.
+RENEWED = {"verify": ("compile",), "evaluate": ("compile",), "report": ("compile", "verify", "evaluate")}
+
 # The steps whose folders a step reads.
 READS = {
     "quantize": ("train",),
@@ -112,9 +148,8 @@ def steps(settings: Settings) -> list[str]:
     return [*pair, "compile", "verify", "evaluate", "report"]
 
 
-def do(run: Run, name: str, console: Console) -> None:
+def do(run: Run, name: str, settings: Settings, console: Console) -> None:
     """One step, unless nothing that it depends on has changed."""
-    settings = settings_of(run)
     if name == "model" and settings.task is None:
         return  # a user's own model is already in place
     folders = {step: run.folder(folder) for step, folder in FOLDERS.items()}
@@ -134,7 +169,7 @@ def do(run: Run, name: str, console: Console) -> None:
     }
     with console.step(name) as step:
         mark = fingerprint(run, name, settings)
-        changed = run.step(FOLDERS[name], mark, lambda out: works[name](out, step), resumable=name == "train")
+        changed = run.step(FOLDERS[name], mark, lambda out: works[name](out, step), resumable=name in RESUMABLE)
         if not changed:
             step.unchanged = True
             step.outcome = "unchanged"
@@ -147,7 +182,7 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     tools = tuple((t.name, t.version) for t in toolchain.tools())
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
         "train": ((s.task, s.method, s.seed, s.epochs, data), LEARN),
-        "quantize": ((s.scheme, s.seed), LEARN),
+        "quantize": ((s.scheme, s.seed, s.epochs), LEARN),
         "calibrate": ((s.points, s.confidence), (*LEARN, *JUDGE)),
         "model": ((s.task,), ()),
         "compile": ((s.name, s.task, s.targets, tools), COMPILE),

@@ -23,9 +23,10 @@ SOURCES = (".py", ".j2", ".c", ".h", ".ld")
 
 @dataclass(frozen=True)
 class Run:
-    """An existing run directory."""
+    """An existing run directory; `previous` are the settings that it had before this command changed them."""
 
     path: Path
+    previous: dict[str, Any] | None = None
 
     def folder(self, step: str) -> Path:
         """Where a step leaves its files."""
@@ -75,6 +76,23 @@ class Run:
         write_json(self.path / "run.json", document)
         return True
 
+    def choose(self, settings: dict[str, Any]) -> None:
+        """Keep these settings from now on."""
+        steps = self.document["steps"] if (self.path / "run.json").exists() else {}
+        write_json(self.path / "run.json", {"format": FORMAT, "settings": settings, "steps": steps})
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the run while a command works; one that fails before it finished a step leaves the settings it found."""
+        with self.lock():
+            before = self.document["steps"]
+            try:
+                yield
+            except BaseException:
+                if self.previous is not None and self.document["steps"] == before:
+                    self.choose(self.previous)
+                raise
+
     def _replace(self, name: str, partial: Path) -> None:
         final, old = self.folder(name), self.path / f".{name}.old"
         shutil.rmtree(old, ignore_errors=True)
@@ -103,8 +121,10 @@ def create(path: Path, settings: dict[str, Any]) -> Run:
             raise TrecxError(f"{path} holds other files and no run.json.", "Choose an empty or new folder with --out.")
         path.mkdir(parents=True, exist_ok=True)
         run = Run(path)
-        steps = run.document["steps"] if (path / "run.json").exists() else {}
-        write_json(path / "run.json", {"format": FORMAT, "settings": settings, "steps": steps})
+        with run.lock():
+            if (path / "run.json").exists():
+                run = Run(path, run.document["settings"])
+            run.choose(settings)
     except OSError as error:
         raise TrecxError(f"{path} cannot be written: {error.strerror}.", "Choose another folder with --out.") from error
     return run

@@ -114,6 +114,15 @@ def usable(name: str) -> bool:
     return bool(NAME.fullmatch(name)) and name not in TAKEN and not name.endswith(("_test", "_data"))
 
 
+def check_name(name: str) -> None:
+    """Raise TrecxError unless `name` is usable."""
+    if not usable(name):
+        raise TrecxError(
+            f"{name!r} cannot name C functions.",
+            "Use lower-case letters, digits and _, 32 at most; not the name of a C header, trecx... or ..._test.",
+        )
+
+
 def known_answer_input(seed: int, size: int) -> np.ndarray:
     """The known-answer test's input, int8 `(size,)`: top bytes of the generator in `model_test.c`."""
     values = np.empty(size, np.int8)
@@ -128,11 +137,7 @@ def emit(
     graph: Graph, plan: Plan, names: Names, thresholds: Sequence[float | None], answers: KnownAnswers
 ) -> dict[str, str]:
     """All generated files by name, kernels included. Raises TrecxError where the model's name is no C identifier."""
-    if not usable(names.name):
-        raise TrecxError(
-            f"{names.name!r} cannot name C functions.",
-            "Use lower-case letters, digits and _, 32 at most; not the name of a C header, trecx... or ..._test.",
-        )
+    check_name(names.name)
     writer = _Writer(graph, plan)
     stages = tuple(writer.stage(k, stage) for k, stage in enumerate(plan.stages))
     exits = tuple(

@@ -1,6 +1,5 @@
 """The compile step: C from the pair, with known answers from the oracle, and a program for each target."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from trecx.device.build import Build, build, load
 from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import reference
 from trecx.judge.record import forced
+from trecx.judge.report import kept
 from trecx.run import write_json
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
@@ -44,10 +44,7 @@ def programs(firmware: Path, settings: Settings) -> tuple[Build, ...]:
 
 def left_out(firmware: Path) -> tuple[str, ...]:
     """What the compile step could not build on this machine, and how to get what is missing."""
-    try:
-        return tuple(json.loads((firmware / LEFT_OUT).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return ()
+    return kept(tuple[str, ...], firmware / LEFT_OUT) or ()
 
 
 def compile_pair(settings: Settings, model: Path, out: Path, step: Step) -> None:

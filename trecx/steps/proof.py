@@ -40,6 +40,7 @@ class Inputs:
 class Costs:
     """What an emulated target needed: mean instructions to each exit's answer over `samples`, and bytes of stack."""
 
+    inputs: str
     samples: int
     instructions: tuple[float, ...]
     stack: int
@@ -60,7 +61,7 @@ def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step
             found.append(compare(pair, program, few, trace.first(count), actual))
             if actual.exit_instructions is not None and program.target.name not in costs:
                 means = tuple(float(n) for n in actual.exit_instructions.mean(axis=0))
-                costs[program.target.name] = Costs(len(actual), means, stack)
+                costs[program.target.name] = Costs(few.what, len(actual), means, stack)
     write_json(out / RESULT, [asdict(v) for v in found])
     opinion = second_opinion(pair, sets[0], step)
     write_json(out / OPINION, asdict(opinion))
