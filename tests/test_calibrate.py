@@ -198,3 +198,11 @@ def test_empty_unlabelled_and_misfit_traces_are_refused():
         c.calibrate(Trace(trace.logits, trace.scores, trace.exit_taken), (SCALE,))
     with pytest.raises(TrecxError, match="scales"):
         c.calibrate(trace, (SCALE, SCALE))
+
+
+def test_the_paired_interval_of_the_shipped_pair():
+    """67 and 46 discordant clips of 2,874, worked out by hand from the formula."""
+    low, high = c.paired_interval(67, 46, 2874)
+    assert 100 * low == pytest.approx(0.00304, abs=5e-5)  # the figures are rounded
+    assert 100 * high == pytest.approx(1.45732, abs=5e-5)
+    assert c.paired_interval(5, 5, 100)[0] == -c.paired_interval(5, 5, 100)[1]

@@ -57,7 +57,15 @@ def full():
         targets=(
             report.TargetReport("host", "this machine", "gcc 12.2.0", arena=15_680),
             report.TargetReport(
-                *("cortex-m4", "Cortex-M4F, QEMU", "arm-none-eabi-gcc 12.2.1", 200, (14.1e6, 25.4e6), 17.2e6),
+                *(
+                    "cortex-m4",
+                    "Cortex-M4F, QEMU",
+                    "arm-none-eabi-gcc 12.2.1",
+                    "test samples",
+                    200,
+                    (14.1e6, 25.4e6),
+                    17.2e6,
+                ),
                 *(56_120, 42_000, 22_500, 15_680, 728),
             ),
         ),

@@ -8,7 +8,7 @@ import numpy as np
 
 from trecx import criteria
 from trecx.errors import TrecxError
-from trecx.judge.calibrate import break_even, threshold
+from trecx.judge.calibrate import break_even, paired_interval, threshold
 from trecx.judge.sweep import Sweep, sweep
 from trecx.judge.trace import Trace
 
@@ -64,7 +64,8 @@ class Evaluation:
     """A model with exits on one split.
 
     `macs_worst`, `macs_mean`, `macs_backbone` per inference; `saving` is the share of the backbone's MACs saved in the
-    mean. `loss` is the accuracy lost against the backbone alone, in points (None where it was not run). `overthinking`
+    mean. `loss` is the accuracy lost against the backbone alone, in points (None where it was not run), and
+    `loss_interval` its paired 95 % interval. `overthinking`
     is the share of samples that an early exit gets right and the final one wrong; `oracle` the accuracy if every sample
     left at its first right exit, `oracle_macs` the mean cost of that. `random_exit` is the accuracy of leaving at
     random at the same exit rates.
@@ -76,6 +77,7 @@ class Evaluation:
     with_exits: Accuracy
     backbone: Accuracy | None
     loss: float | None
+    loss_interval: tuple[float, ...] | None
     exit_rate: float
     macs_worst: int
     macs_mean: float
@@ -143,6 +145,7 @@ def evaluate(
         with_exits=with_exits,
         backbone=backbone,
         loss=None if backbone is None else 100.0 * (backbone.right - with_exits.right) / len(trace),
+        loss_interval=None if backbone_right is None else _loss_interval(backbone_right, answered),
         exit_rate=float(1.0 - rates[-1]),
         macs_worst=int(macs[-1]),
         macs_mean=mean,
@@ -156,6 +159,12 @@ def evaluate(
         thresholds=tuple(threshold(limit) for limit in limits),
         curve=_curve(swept, macs),
     )
+
+
+def _loss_interval(reference: np.ndarray, answered: np.ndarray) -> tuple[float, ...]:
+    """95 % interval of the points lost, from the samples that only one of the two gets right."""
+    only_reference, only_exits = int((reference & ~answered).sum()), int((answered & ~reference).sum())
+    return tuple(100.0 * bound for bound in paired_interval(only_reference, only_exits, len(answered)))
 
 
 def _exit(

@@ -21,6 +21,8 @@ from trecx.judge.verify import Verification
 
 SCHEMA = "trecx-report/1"
 CURVE_POINTS = 201
+# What JSON may hold where a dataclass has a plain type; whole numbers are fine for floats.
+PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
 
 KEYS = (
     ("schema", "name and version of this format; a new number means that a key changed its meaning or went away"),
@@ -41,6 +43,7 @@ KEYS = (
     ("*.accuracy.value, low, high", "share of right answers and its 95 % Wilson interval"),
     ("*.accuracy.right, samples, split", "number of right answers, of samples, and which samples"),
     ("loss", "points of accuracy lost by the exits against the int8 backbone alone on the same samples, or null"),
+    ("loss_interval", "its paired 95 % interval: lowest and highest, or null"),
     ("exit_rate", "share of samples that leave before the final exit, or null"),
     ("macs.backbone, worst", "MACs of the backbone alone (or null), and of a sample that goes to the final exit"),
     ("macs.mean, saving", "mean MACs per sample, and the share of the backbone's saved, or null"),
@@ -76,7 +79,7 @@ KEYS = (
     ("second_opinion.unexplained, message", "every other difference, and the first of them"),
     ("rewrites[].name, count", "exact rewrites of the graph, and how often each applied"),
     ("targets[].name, title, compiler", "target, its readable name, C compiler with version"),
-    ("targets[].samples", "samples on which instructions were counted, or null"),
+    ("targets[].inputs, samples", "on what instructions were counted, and on how many samples, or null"),
     ("targets[].instructions[]", "mean executed instructions from input to each exit's answer, or null"),
     ("targets[].instructions_mean", "mean at the thresholds in force, or null"),
     ("targets[].flash, ram", "bytes of flash and of static RAM of the firmware, arena included, or null"),
@@ -155,6 +158,7 @@ class TargetReport:
     name: str
     title: str
     compiler: str
+    inputs: str | None = None
     samples: int | None = None
     instructions: tuple[float, ...] | None = None
     instructions_mean: float | None = None
@@ -199,6 +203,7 @@ class Report:
     operating_point: tuple[ThresholdReport, ...]
     accuracy: AccuracyReport = AccuracyReport()
     loss: float | None = None
+    loss_interval: tuple[float, ...] | None = None
     exit_rate: float | None = None
     calibration: Calibration | None = None
     analysis: AnalysisReport | None = None
@@ -220,6 +225,7 @@ def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accu
         exits=tuple(ExitReport(**vars(known[e.name])) for e in report.exits),
         accuracy=AccuracyReport(float_accuracy, evaluation.backbone, evaluation.with_exits),
         loss=evaluation.loss,
+        loss_interval=evaluation.loss_interval,
         exit_rate=evaluation.exit_rate,
         macs=MacsReport(evaluation.macs_backbone, evaluation.macs_worst, evaluation.macs_mean, evaluation.saving),
         break_even_rate=evaluation.break_even if isfinite(evaluation.break_even) else None,
@@ -250,23 +256,42 @@ def read(path: Path) -> Report:
         schema = document.pop("schema")
         if schema != SCHEMA:
             raise ValueError(f"schema {schema!r}, expected {SCHEMA!r}")
-        report: Report = _typed(Report, document)
+        report: Report = typed(Report, document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrecxError(f"{path} is not a report: {error}.", "Run `trecx report` to write it again.") from error
     return report
 
 
-def _typed(kind: Any, value: Any) -> Any:
-    """`value` from JSON as the annotated type `kind`: dataclasses, tuples, optionals and plain values."""
+def kept(kind: Any, path: Path) -> Any:
+    """What a step left in a JSON file, as the type `kind`; None without the file, TrecxError for a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        return typed(kind, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TrecxError(
+            f"{path} is damaged: {error}.", f"Delete the folder {path.parent.name}/ and run its step again."
+        ) from error
+
+
+def typed(kind: Any, value: Any) -> Any:
+    """`value` from JSON as the annotated type `kind`: dataclasses, tuples, optionals and plain values.
+
+    Raises ValueError or TypeError where it is something else.
+    """
     if get_origin(kind) is UnionType:
-        return None if value is None else _typed(get_args(kind)[0], value)
+        return None if value is None else typed(get_args(kind)[0], value)
     if get_origin(kind) is tuple:
-        return tuple(_typed(get_args(kind)[0], item) for item in value)
+        if not isinstance(value, list):
+            raise ValueError(f"{value!r} is no list")
+        return tuple(typed(get_args(kind)[0], item) for item in value)
+    if kind in PLAIN and not isinstance(value, PLAIN[kind]):
+        raise ValueError(f"{value!r} is no {kind.__name__}")
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         if unknown := set(value) - {f.name for f in fields(kind)}:
             raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
-        return kind(**{name: _typed(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+        return kind(**{name: typed(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
     return value
 
 

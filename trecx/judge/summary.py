@@ -118,7 +118,11 @@ def _computation(report: Report) -> Iterator[Text]:
         yield Text(f"Worst case {macs.worst:,} MACs{backbone}; the mean needs test data.")
     if report.loss is not None:
         word = "lost" if report.loss >= 0 else "gained"
-        yield Text(f"{abs(report.loss):.2f} points of accuracy {word} against the int8 backbone on the same samples.")
+        low, high = report.loss_interval or (report.loss, report.loss)
+        yield Text(
+            f"{abs(report.loss):.2f} points of accuracy {word} against the int8 backbone on the same samples "
+            f"(95 % interval {low:+.2f} to {high:+.2f} lost)."
+        )
     if report.break_even_rate is not None:
         actual = "" if report.exit_rate is None else f"; {_percent(report.exit_rate)} do"
         yield Text(f"Exits pay once {_percent(report.break_even_rate)} of the samples leave early{actual}.")
@@ -141,7 +145,7 @@ def _targets(report: Report) -> Table:
     ]
     lines += [
         ("instructions, mean", [t.instructions_mean for t in targets]),
-        ("instructions counted on samples", [t.samples for t in targets]),
+        (f"counted on {next((t.inputs for t in targets if t.inputs), 'samples')}", [t.samples for t in targets]),
         ("flash, bytes", [t.flash for t in targets]),
         ("of it the model", [t.model_flash for t in targets]),
         ("RAM, bytes", [t.ram for t in targets]),

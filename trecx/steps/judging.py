@@ -1,6 +1,5 @@
 """The evaluate and report steps: what the firmware is worth on test data, and what a person is told."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +30,10 @@ from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.proof import COSTS, OPINION, RESULT, Costs
 
 TEST, BACKBONE_TEST, SPLIT = "test.npz", "backbone_test.npz", "split.json"
+UNLIKE = (
+    "These are not the samples that the shipped pair was judged on. It may have been trained or calibrated on some of "
+    "them (provenance.json says on which), and then their accuracy flatters it."
+)
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,14 @@ class Samples:
     """What the test answers were given to, and what is known of the backbone alone on the same samples.
 
     `float_right` counts the right answers of the float backbone, `backbone_macs` are its multiply-accumulates; None
-    where they are not known.
+    where they are not known. `caution` is what a reader of the accuracy must know.
     """
 
     split: str
     samples: int
     float_right: int | None = None
     backbone_macs: int | None = None
+    caution: str = ""
 
 
 def judge(settings: Settings, model: Path, firmware: Path, trained: Path, out: Path, step: Step) -> None:
@@ -84,11 +88,12 @@ def _answer(settings: Settings, test: Split, model: Path, firmware: Path, traine
         plain = pairs.plain(model / BACKBONE)
         answer(plain, test, step, "test samples, backbone").save(out / BACKBONE_TEST)
         known = replace(known, backbone_macs=plain.macs[-1])
-    elif _same_samples(answers, model):
-        # The shipped pair comes without its backbone, but with the backbone's answers to these very samples.
-        shutil.copyfile(model / BACKBONE_TEST, out / BACKBONE_TEST)
-        recorded = _samples(model)
-        known = recorded if recorded is not None else known
+    elif (recorded := _samples(model)) is not None:
+        # The shipped pair comes without its backbone, but with the backbone's cost and its answers to certain samples.
+        known = replace(known, backbone_macs=recorded.backbone_macs, caution=UNLIKE)
+        if _same_samples(answers, model):
+            shutil.copyfile(model / BACKBONE_TEST, out / BACKBONE_TEST)
+            known = recorded
     write_json(out / SPLIT, asdict(known))
 
 
@@ -101,10 +106,8 @@ def _same_samples(answers: Trace, model: Path) -> bool:
 
 
 def _samples(folder: Path) -> Samples | None:
-    try:
-        return Samples(**json.loads((folder / SPLIT).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    found: Samples | None = report.kept(Samples, folder / SPLIT)
+    return found
 
 
 def evaluation(pair: Pair, evaluated: Path) -> Evaluation | None:
@@ -158,13 +161,13 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
         operating_point=tuple(
             report.ThresholdReport(n, t, k) for n, t, k in zip(names, pair.thresholds, pair.limits, strict=False)
         ),
-        calibration=_calibration(model),
-        verification=_verification(folders["verify"]),
-        second_opinion=_second_opinion(folders["verify"]),
+        calibration=report.kept(Calibration, model / "calibration.json"),
+        verification=report.kept(tuple[Verification, ...], folders["verify"] / RESULT) or (),
+        second_opinion=report.kept(SecondOpinion, folders["verify"] / OPINION),
         rewrites=tuple(report.RewriteReport(name, count) for name, count in pair.optimised.rewrites),
         targets=_targets(settings, folders, judged),
         provenance=_provenance(model),
-        warnings=left_out(folders["compile"]),
+        warnings=(*left_out(folders["compile"]), *([known.caution] if known is not None and known.caution else [])),
     )
     if judged is None or known is None:
         return base
@@ -190,14 +193,15 @@ def _targets(
 
 def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | None) -> report.TargetReport:
     """The entry with the costs that were counted while verifying; their mean at the exit rates of the test samples."""
-    try:
-        costs = Costs(**json.loads((verified / COSTS).read_text(encoding="utf-8"))[entry.name])
-    except (OSError, ValueError, KeyError, TypeError):
+    document = report.kept(dict, verified / COSTS)
+    if document is None or entry.name not in document:
         return entry
+    costs = report.typed(Costs, document[entry.name])
     shares = [e.rate for e in judged.exits] if judged is not None else None
     mean = None if shares is None else sum(s * i for s, i in zip(shares, costs.instructions, strict=True))
     return replace(
         entry,
+        inputs=costs.inputs,
         samples=costs.samples,
         instructions=tuple(costs.instructions),
         instructions_mean=mean,
@@ -205,34 +209,8 @@ def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | No
     )
 
 
-def _calibration(model: Path) -> Calibration | None:
-    try:
-        found = json.loads((model / "calibration.json").read_text(encoding="utf-8"))
-        return Calibration(**{**found, "warnings": tuple(found["warnings"])})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _verification(folder: Path) -> tuple[Verification, ...]:
-    try:
-        found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        return tuple(Verification(**{**v, "exit_mismatches": tuple(v["exit_mismatches"])}) for v in found)
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
-
-
-def _second_opinion(folder: Path) -> SecondOpinion | None:
-    try:
-        return SecondOpinion(**json.loads((folder / OPINION).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 def _provenance(model: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads((model / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    found = report.kept(dict, model / "provenance.json")
     return found if isinstance(found, dict) else None
 
 

@@ -92,6 +92,8 @@ def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
     found = data(settings, step)
     assert found is not None
     chosen = QuantizeSettings(scheme=settings.scheme, seed=settings.seed)
+    if settings.epochs is not None:
+        chosen = replace(chosen, epochs=settings.epochs)
     with step.progress("converting") as progress:
         convert(task(settings.task), found, method(settings.method), trained, out, chosen, progress)
     sizes = [(out / name).stat().st_size for name in (f"{settings.task}.tflite", BACKBONE)]
