@@ -142,6 +142,8 @@ def test_training_verbs_refuse_a_run_without_training(compiled):
         (["compile", "nowhere.tflite"], "cannot be read"),
         (["compile", "nowhere"], "not a run directory"),
         (["build", "kws", "--points", "-1"], "--points"),
+        (["build", "kws", "--points", "2"], "--train"),
+        (["build", "kws", "--train", "--points", "nan"], "Points"),
         (["build", "kws", "--samples", "0"], "--samples"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -168,6 +170,56 @@ def test_a_refused_model_does_not_damage_an_existing_run(compiled, tmp_path):
     (tmp_path / "bad.tflite").write_bytes(b"TFL3TFL3TFL3")
     assert trecx("compile", tmp_path / "bad.tflite", "--out", run).returncode == 2
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_an_exits_json_beside_the_model_counts_and_any_file_name_will_do(tmp_path):
+    content, exits = two_exits(0)
+    (tmp_path / "model.tflite").write_bytes(content)
+    exits.write(tmp_path / "exits.json")
+    done = trecx("compile", "model.tflite", "--target", "host", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "build" / "net_model" / "firmware" / "net_model.c").is_file()
+
+
+@pytest.mark.parametrize("name", ["a b", "../up", "model", "é", ""])
+def test_a_name_that_cannot_name_c_is_refused_before_anything_is_made(name, tmp_path):
+    model, exits = own_model(tmp_path)
+    done = trecx("compile", model, "--exits", exits, "--name", name, "--out", tmp_path / "run")
+    assert done.returncode == 2 and "cannot name C" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_users_model_does_not_take_over_the_run_of_a_task(kws, tmp_path):
+    model, exits = own_model(tmp_path)
+    done = trecx("compile", model, "--exits", exits, "--out", kws[0])
+    assert done.returncode == 2 and "run of a task" in done.stderr
+
+
+def test_options_of_a_model_are_refused_for_a_run(compiled):
+    done = trecx("compile", compiled, "--name", "other")
+    assert done.returncode == 2 and "belong to a .tflite" in done.stderr
+
+
+def test_a_report_never_shows_proof_of_other_firmware(compiled, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(compiled, run)
+    path = run / "model" / "exits.json"
+    path.write_text(path.read_text().replace('"early": 0.5', '"early": 0.75'))
+    done = trecx("report", run, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run / "report" / "report.json").read_text())
+    assert report["operating_point"][0]["limit"] == 87381
+    assert "87381u" in (run / "firmware" / "mine.c").read_text()
+    assert [v["mismatches"] for v in report["verification"]] == [0]
+
+
+@pytest.mark.parametrize("content", ["", "[3]", "[" * 100_000, '[{"samples": "x"}]', "null\x00"])
+def test_a_damaged_proof_is_named(compiled, tmp_path, content):
+    run = tmp_path / "run"
+    shutil.copytree(compiled, run)
+    (run / "verify" / "verify.json").write_text(content)
+    done = trecx("report", run)
+    assert done.returncode == 2 and "verify.json is damaged" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_exits_of_another_model_are_refused(tmp_path):
@@ -206,6 +258,13 @@ def test_doctor_names_every_tool_and_package():
     assert {"python", "cc", "arm-none-eabi-gcc", "qemu-system-arm", "tflite-micro", "tensorflow"} <= set(found)
     assert all(f["version"] or f["hint"] for f in found.values())
     assert "arm-none-eabi-gcc" in invoke("doctor").stdout
+
+
+def test_doctor_says_how_to_install_in_words_that_can_be_pasted(monkeypatch):
+    from trecx import doctor
+
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    assert 'pip install "trecx[train]"\n' in invoke("doctor").stdout
 
 
 def test_a_missing_arm_toolchain_is_said_and_the_host_is_proven(tmp_path):
