@@ -2,7 +2,8 @@
 
 Protocol: where the official test set comes in two parts split by speaker (`kws_part_a`, `kws_part_b` in the runner's
 layout), part A joins training, a speaker-disjoint fold of it joins validation, and part B alone is the test. Otherwise
-the test set folder is the test. Everything else is the corpus' own split by its lists.
+the test set folder is the test. Everything else is the corpus' own split by its lists. Where nothing is trained the
+test alone is read, and any folder of runner files will do.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from mlperf_tiny.task import Data, DataError, Split
 CLASSES = (*(word.capitalize() for word in COMMANDS), "Silence", "Unknown")
 
 PART_A, PART_B = "kws_part_a", "kws_part_b"
+OFFICIAL_RUNNER = "kws01"
 BACKGROUND_SOURCE = "background"
 AUGMENTED = " augmented"  # ends the source of a copy made from audio
 
@@ -34,6 +36,12 @@ SOURCE_WEIGHTS = ((PART_A, 4.0), (PART_A + AUGMENTED, 2.0), ("speech_commands_v0
 FOLD_PERCENT = 20  # of part A's speakers, held out for validation; by their hashes, 25 of the 93 come out
 
 OFFICIAL_TEST_CLIPS = 4890
+
+# How the test split is described, by the runner folder that it is; others are described by their names.
+_DESCRIBED = {
+    PART_B: "speaker-disjoint part of the official test set",
+    OFFICIAL_RUNNER: f"MLPerf Tiny's {OFFICIAL_RUNNER} inputs",
+}
 
 
 @dataclass(frozen=True)
@@ -70,19 +78,24 @@ def load(
     copies: int = COPIES,
     cache: Path | None = None,
     seed: int = SEED,
+    training: bool = True,
 ) -> Data:
     """Return the splits found below a folder; features are float32 `(n, 49, 10, 1)` on the runner's int8 grid.
 
     Training holds every clip once as it is and `copies` times augmented on its audio (source ends in " augmented"),
     and silence cut from the background recordings; equal seeds give equal samples. Features are kept in `cache`, by
-    default `features` in the user's cache folder. Raises `DataError` with all problems.
+    default `features` in the user's cache folder. Without `training` only the test is looked for and made: the other
+    two splits are empty, and runner files are enough. Raises `DataError` with all problems.
     """
     if copies < 0:
         raise DataError(f"{copies} augmented copies of each clip: there cannot be fewer than 0.")
+    features = feature_cache.cache_folder() / "features" if cache is None else cache
+    if not training:
+        return _test_only(_locate_test(Path(folder)), features, seed, progress)
     found = _read(_locate(Path(folder)))
     corpus = found.corpus
     maker = FeatureMaker(
-        feature_cache.cache_folder() / "features" if cache is None else cache,
+        features,
         seed,
         corpus.background if corpus else (),
         progress,
@@ -100,12 +113,11 @@ def load(
             train.append(_audio_of(maker, found.test_set, joined, (held_out, test), copies * PART_COPIES))
         train.append(joined)
         validation.append(held_out)
-        about = "speaker-disjoint part of the official test set"
+        about = _DESCRIBED[PART_B]
     else:
         validation.append(_silence(maker, len(corpus.validation) if corpus else 0, held_out=True))
         test = _clips(maker, found.test_set, speech_commands.TEST_SET)
-        complete = len(found.test_set) == OFFICIAL_TEST_CLIPS
-        about = "official test set" if complete else f"{len(found.test_set):,} clips of the official test set"
+        about = _about(found.test_set)
     maker.finish()
     kinds = {"train": train, "validation": validation, "test": [test]}
     return Data(
@@ -142,15 +154,20 @@ def label(word: str) -> int:
     return len(COMMANDS) if word == SILENCE else len(COMMANDS) + 1
 
 
-def _locate(folder: Path) -> _Places:
-    """Return the data below a folder, or beside it where it is itself one of the folders looked for."""
+def _folders(folder: Path) -> tuple[list[Path], dict[str, Path]]:
+    """Return the folders in a folder, or beside it where it is itself one of those looked for, and runner folders."""
     children = speech_commands.subfolders(folder)
     own = speech_commands.find_corpus([folder]) or speech_commands.find_test_set([folder])
     if own or folder.name == "mlperf_tiny":
         folder = folder.absolute().parent
         children = speech_commands.subfolders(folder)
     runner = folder / "mlperf_tiny"
-    sets = runner_files.find((*children, *(speech_commands.subfolders(runner) if runner.is_dir() else ())))
+    return children, runner_files.find((*children, *(speech_commands.subfolders(runner) if runner.is_dir() else ())))
+
+
+def _locate(folder: Path) -> _Places:
+    """Return the data for training and judging below a folder or beside it; raises `DataError`."""
+    children, sets = _folders(folder)
     corpus, test_set = speech_commands.find_corpus(children), speech_commands.find_test_set(children)
     parts = (sets[PART_A], sets[PART_B]) if PART_A in sets and PART_B in sets else None
     problems = []
@@ -161,6 +178,47 @@ def _locate(folder: Path) -> _Places:
     if problems:
         raise DataError(problems, download.HINT)
     return _Places(corpus, test_set, parts)
+
+
+def _locate_test(folder: Path) -> Path:
+    """Return the one folder to judge on, of runner files or of the official test set; raises `DataError`."""
+    if (folder / runner_files.LABELS).is_file():
+        return folder
+    children, sets = _folders(folder)
+    test_set = speech_commands.find_test_set(children)
+    chosen = sets.get(PART_B) or test_set or sets.get(OFFICIAL_RUNNER)
+    if chosen:
+        return chosen
+    if len(sets) > 1:
+        raise DataError(f"{folder}: several folders of runner files ({', '.join(sets)}).", "Name one of them.")
+    if not sets:
+        raise DataError(
+            f"{folder}: nothing to judge on ({speech_commands.TEST_SET}, or runner files with {runner_files.LABELS}).",
+            download.HINT,
+        )
+    return next(iter(sets.values()))
+
+
+def _test_only(folder: Path, cache: Path, seed: int, progress: Callable[[int, int], None] | None) -> Data:
+    """Return a test split of one folder, between two empty ones; no clips for training are read."""
+    if (folder / runner_files.LABELS).is_file():
+        part = runner_files.read(folder, int(np.prod(front_end.SHAPE)), len(CLASSES))
+        test, about = _rows(part, np.ones(len(part), bool)), _DESCRIBED.get(part.name, part.name)
+    else:
+        clips = speech_commands.read_test_set(folder)
+        maker = FeatureMaker(cache, seed, (), progress, len(clips))
+        test, about = _clips(maker, clips, speech_commands.TEST_SET), _about(clips)
+        maker.finish()
+    split = _split("test", about, [test])
+    none = split.x[:0], split.y[:0], np.array([], str), np.array([], str)
+    train, validation = (Split(name, "not read, nothing is trained", *none) for name in ("train", "validation"))
+    return Data(train, validation, split, sources={"test": _provenance([test])})
+
+
+def _about(clips: Sequence[Clip]) -> str:
+    """Return what to call a test on the test set's folder."""
+    complete = len(clips) == OFFICIAL_TEST_CLIPS
+    return "official test set" if complete else f"{len(clips):,} clips of the official test set"
 
 
 def _read(places: _Places) -> _Found:

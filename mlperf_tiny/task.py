@@ -93,7 +93,9 @@ class Task:
     input_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     backbone: Callable[[Any], Backbone]
-    load: Callable[..., Data]  # (folder, progress=None); what else a task takes has defaults
+    # (folder, progress=None, training=True); what else a task takes has defaults. Without `training` only the test
+    # split is needed: training and validation may be missing in the folder, and come back empty.
+    load: Callable[..., Data]
     # Finds the official data in the usual places or downloads it; returns the folder for `load`. (progress=None)
     fetch: Callable[..., Path] | None = None
     # (scale, zero point) of the benchmark's official int8 inputs; None leaves the choice to the converter.

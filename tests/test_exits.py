@@ -47,7 +47,7 @@ def test_a_threshold_outside_its_range_is_refused(tmp_path, threshold):
 def test_a_threshold_that_is_no_number_is_refused(tmp_path, threshold):
     path = document(tmp_path)
     path.write_text(path.read_text().replace("0.8125", threshold))
-    with pytest.raises(TrecxError, match="not a number|outside"):
+    with pytest.raises(TrecxError, match=r"not a number|outside"):
         read(path)
 
 

@@ -3,16 +3,21 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from speech import tone, write_corpus, write_runner, write_test_set, write_wav
 
-from mlperf_tiny import TASKS, augment, front_end, keyword_data
+from mlperf_tiny import TASKS, augment, download, front_end, keyword_data
 from mlperf_tiny.keyword_data import PART_A, PART_B, in_fold, load
 from mlperf_tiny.keyword_spotting import KWS
 from mlperf_tiny.task import DataError
+from trecx.settings import Settings
+from trecx.steps import data as data_step
 
 DATA = os.environ.get("TRECX_DATA", "")
 
@@ -253,6 +258,125 @@ def test_problems_of_all_folders_come_at_once(tmp_path):
         load(folder, cache=tmp_path / "cache")
     assert "validation_list.txt" in str(error.value)
     assert "5 bytes, expected 490" in str(error.value)
+
+
+def runner_only(folder, *names):
+    """Runner folders of 3, 4, ... inputs."""
+    for k, name in enumerate(names, 3):
+        write_runner(folder / name, np.full((k, 490), k), range(k))
+    return folder
+
+
+def assert_only_the_test_is_there(data):
+    for split in (data.train, data.validation):
+        assert len(split) == len(split.source) == len(split.group) == 0
+        assert split.x.shape == (0, *KWS.input_shape)
+        assert (split.x.dtype, split.y.dtype) == (np.float32, np.int32)
+    assert list(data.sources) == ["test"]
+
+
+@pytest.mark.parametrize("make", [official, with_parts])
+def test_judging_takes_the_same_test_and_makes_nothing_else(tmp_path, monkeypatch, make):
+    folder = make(tmp_path)
+    whole = load(folder, copies=0, cache=tmp_path / "1")
+    made = []
+    mfcc = front_end.mfcc
+    monkeypatch.setattr(front_end, "mfcc", lambda clips: made.append(len(clips)) or mfcc(clips))
+    steps = []
+    data = load(folder, lambda done, total: steps.append((done, total)), cache=tmp_path / "2", training=False)
+    assert_only_the_test_is_there(data)
+    assert data.sources["test"] == whole.sources["test"]
+    assert data.test.description == whole.test.description
+    assert np.array_equal(data.test.x, whole.test.x)
+    assert sum(made) == (12 if make is official else 0)
+    assert not steps or steps[-1] == (12, 12)
+
+
+def test_judging_needs_no_corpus(tmp_path):
+    folder = tmp_path / "only"
+    write_test_set(folder / "speech_commands_test_set_v0.02")
+    data = load(folder, cache=tmp_path / "cache", training=False)
+    assert_only_the_test_is_there(data)
+    assert len(data.test) == 12
+    with pytest.raises(DataError, match="no training clips"):
+        load(folder, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("below", ["", "mlperf_tiny"])
+@pytest.mark.parametrize(
+    ("names", "count", "description"),
+    [
+        (("kws01",), 3, "MLPerf Tiny's kws01 inputs"),
+        (("mine",), 3, "mine"),
+        (("mine", "kws01"), 4, "MLPerf Tiny's kws01 inputs"),
+        (("kws01", PART_B), 4, "speaker-disjoint part of the official test set"),
+    ],
+)
+def test_runner_files_are_enough_for_judging(tmp_path, below, names, count, description):
+    runner_only(tmp_path / "data" / below, *names)
+    data = load(tmp_path / "data", cache=tmp_path / "cache", training=False)
+    assert_only_the_test_is_there(data)
+    assert data.test.description == description
+    assert data.test.y.tolist() == list(range(count))
+    with pytest.raises(DataError):
+        load(tmp_path / "data", cache=tmp_path / "cache")
+
+
+def test_the_official_test_set_comes_before_kws01(tmp_path):
+    folder = official(tmp_path)
+    runner_only(folder / "mlperf_tiny", "kws01")
+    data = load(folder, cache=tmp_path / "cache", training=False)
+    assert data.test.description == "12 clips of the official test set"
+
+
+def test_a_runner_folder_can_be_named_itself(tmp_path):
+    folder = runner_only(tmp_path / "mlperf_tiny", "mine", "kws01", PART_B)
+    data = load(folder / "mine", cache=tmp_path / "cache", training=False)
+    assert_only_the_test_is_there(data)
+    assert (data.test.description, len(data.test)) == ("mine", 3)
+    assert load(folder / "kws01", training=False).test.description == "MLPerf Tiny's kws01 inputs"
+
+
+def test_a_test_that_cannot_be_told_is_refused(tmp_path):
+    folder = runner_only(tmp_path, "mine", "yours")
+    with pytest.raises(DataError, match="mine, yours") as error:
+        load(folder, training=False)
+    assert "Name one" in error.value.hint
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="nothing to judge on"):
+        load(tmp_path / "empty", training=False)
+
+
+def settings(**changes):
+    return replace(Settings("kws", "kws"), **changes)
+
+
+def test_a_run_that_does_not_train_asks_for_the_test_only(tmp_path, monkeypatch):
+    asked = []
+
+    def read(folder, progress, training):
+        asked.append(training)
+        return folder, training
+
+    monkeypatch.setattr(data_step, "_held", {})
+    monkeypatch.setattr(data_step, "task", lambda name: replace(KWS, load=read))
+    step = SimpleNamespace(progress=lambda about: nullcontext(lambda done, total: None))
+    for train in (False, False, True):
+        assert data_step.data(settings(data=str(tmp_path), train=train), step) == (tmp_path, train)
+    assert asked == [False, True]
+
+
+def test_data_that_appears_in_a_usual_place_makes_a_training_run_again(tmp_path, monkeypatch):
+    places = (tmp_path / "missing", tmp_path / "here", tmp_path / "here")
+    monkeypatch.setattr(download, "usual_places", lambda: places)
+    assert data_step.fingerprint(settings(train=True)) == ()
+    seen = set()
+    for name in ("here/a.wav", "here/deep/b.wav", "missing/a.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"sound")
+        seen.add(data_step.fingerprint(settings(train=True)))
+        assert data_step.fingerprint(settings()) == ()
+    assert sorted(map(len, seen)) == [1, 2, 3]
 
 
 @pytest.mark.skipif(not DATA, reason="TRECX_DATA names no folder with the official data")

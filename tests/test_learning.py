@@ -8,8 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from speech import write_corpus, write_test_set
+
+from trecx import criteria
+from trecx.judge.trace import Trace
+from trecx.steps.pair import read
 
 pytest.importorskip("tf_keras")
 
@@ -27,11 +32,16 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(folder):
+def environment(folder):
+    """The features of this corpus are cached beside it."""
+    return {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+
+
+@pytest.fixture(scope="module")
+def run(folder, environment):
     """A training that was interrupted once and taken up again, and everything after it."""
     out = folder / "run"
     arguments = ("build", "kws", "--data", folder / "data", "--train", "--epochs", 3, "--target", "host", "--out", out)
-    environment = {**os.environ, "TRECX_CACHE": str(folder / "cache"), "XDG_CACHE_HOME": str(folder / "cache")}
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 300
     while not list(out.glob(".train.*.partial/checkpoint*")) and process.poll() is None:
@@ -66,14 +76,29 @@ def test_the_report_compares_float_int8_and_exits_on_the_same_test_clips(run):
     assert report["provenance"]["data"]
 
 
-def test_calibrating_again_changes_the_pair_and_trains_nothing(run):
-    out, _ = run
+def test_calibrating_again_changes_the_pair_and_what_is_reported_and_trains_nothing(run, environment):
+    out, before = run
     trained = (out / "train" / "history.json").stat().st_mtime_ns
-    done = subprocess.run(command("calibrate", out, "--points", 100), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for arguments in (("calibrate", out, "--points", 100), ("report", out)):
+        done = subprocess.run(command(*arguments), capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
     exits = json.loads((out / "model" / "exits.json").read_text())
-    assert exits["operating_points"][0]["thresholds"]["early"] > 0
+    chosen = exits["operating_points"][0]["thresholds"]["early"]
+    assert chosen > 0
     assert (out / "train" / "history.json").stat().st_mtime_ns == trained
+    report = json.loads((out / "report" / "report.json").read_text())
+    (point,) = report["operating_point"]
+    assert (point["exit"], point["threshold"]) == ("early", chosen)
+    assert before["operating_point"][0]["threshold"] != chosen
+    answers = Trace.load(out / "evaluate" / "test.npz")  # what the firmware answered, and where it left
+    (scale,) = read(out / "model").scales
+    assert report["exit_rate"] == pytest.approx(np.mean(answers.exit_taken == 0))  # 1 - 1/3 rounds otherwise than 2/3
+    assert report["exit_rate"] == pytest.approx(expected_rate(answers, scale, point["limit"]))
+
+
+def expected_rate(answers, scale, limit):
+    """Share of samples whose early answer is sure enough for a limit."""
+    return np.mean(criteria.exit_taken(answers.logits, (scale,), (limit,)) == 0)
 
 
 def test_the_curve_is_drawn(run):

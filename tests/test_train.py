@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from trecx.learn.exits.trecx import FILTER, VIEW
 from trecx.learn.keras import keras, save
 from trecx.learn.loop import learning_rate
 from trecx.learn.settings import TrainSettings, recipe
-from trecx.learn.train import plain, train
+from trecx.learn.train import copied_epochs, plain, train
 
 SHORT = TrainSettings(
     backbone_epochs=2,
@@ -72,7 +73,7 @@ def test_a_run_leaves_models_history_and_scores_and_no_checkpoint(whole_run):
     with np.load(whole_run / "float_scores.npz") as scores:
         for name in ("early", "final", "backbone"):
             assert scores[f"test_{name}"].shape == (10, CLASSES)
-            np.testing.assert_allclose(scores[f"validation_{name}"].sum(-1), 1, atol=1e-5)
+            np.testing.assert_allclose(scores[f"validation_{name}"].sum(-1), 1, atol=1e-5)  # float32 rounding
         assert np.array_equal(scores["test_labels"], DATA.test.y)
 
 
@@ -103,6 +104,13 @@ def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):
     assert seen == [0, 1, 2]
 
 
+def test_filters_are_copied_for_as_long_as_the_recipe_says():
+    assert copied_epochs(TrainSettings()) == 30  # T-RecX: epochs 0 to 29 of 36, the last 6 are free
+    assert copied_epochs(recipe(None)) == 30
+    distilled = recipe(Path("weights"))
+    assert (distilled.release, copied_epochs(distilled)) == (0.9, 72)
+
+
 def test_the_view_carries_the_early_filter_until_its_release(tmp_path):
     def filters(release: float):
         folder = tmp_path / str(release)
@@ -117,6 +125,7 @@ def test_the_view_carries_the_early_filter_until_its_release(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(own, view, strict=True))
     own, view = filters(0.5)
     assert not np.array_equal(own[0], view[0])
+    # One free epoch of two steps at 5e-4 or less cannot carry weights of order 0.1 far from where they were copied.
     assert np.linalg.norm(own[0] - view[0]) < 0.1 * np.linalg.norm(own[0])
 
 
@@ -176,6 +185,7 @@ def test_data_of_another_shape_and_weights_that_leave_nothing_are_refused(tmp_pa
 def test_classes_are_drawn_by_the_root_of_their_count():
     y = np.repeat([0, 1], [400, 100]).astype(np.int32)
     chance = probabilities(Split("t", "", np.zeros((500, 1)), y), TrainSettings(class_balance=0.5))
+    # Here and below np.isclose and assert_allclose at their defaults: only the rounding of float64 is allowed for.
     assert np.isclose(chance[y == 0].sum() / chance[y == 1].sum(), 2.0)
     chance = probabilities(Split("t", "", np.zeros((500, 1)), y), TrainSettings(class_balance=1.0))
     assert np.isclose(chance[y == 0].sum(), 0.5)
@@ -200,8 +210,9 @@ def test_mixing_keeps_the_larger_share_and_mixes_labels_alike():
     settings = TrainSettings(batch=40, mixup=0.4)
     ((x, target),) = batches(DATA.train, CLASSES, settings, (0, 0))
     ((plain, hard),) = batches(DATA.train, CLASSES, replace(settings, mixup=0.0), (0, 0))
-    np.testing.assert_allclose(target.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(target.sum(-1), 1, atol=1e-6)  # float32 rounding of two shares
     assert np.array_equal(target.argmax(-1), hard.argmax(-1))
+    # At least the 0.6 that mixup leaves; one of 40 uniform shares up to 0.4 is above 0.05 beyond doubt.
     assert 0.6 <= target.max(-1).min() < 0.95
     assert np.any(x != plain)
 
@@ -215,6 +226,7 @@ def test_time_shift_moves_frames_and_repeats_the_edge():
 def test_learning_rates_follow_the_recipe():
     settings = TrainSettings()
     rates = [learning_rate(settings, epoch, 36, 0, 10) for epoch in (0, 11, 12, 23, 24, 35)]
+    # The default tolerance: 0.2 ** k is not exact in binary.
     np.testing.assert_allclose(rates, [5e-4, 5e-4, 1e-4, 1e-4, 2e-5, 2e-5])
     cosine = replace(settings, schedule="cosine")
     assert np.isclose(learning_rate(cosine, 18, 36, 0, 10), 2.5e-4)

@@ -88,5 +88,10 @@ def save(model: Any, path: Path) -> None:
 
 
 def seed(value: int) -> None:
-    """Seed Python, numpy and TensorFlow; initial weights of layers built afterwards follow from it."""
+    """Seed Python, numpy and TensorFlow, and let equal inputs give equal bits from here on.
+
+    Initial weights of layers built afterwards follow from the seed. Without deterministic ops TensorFlow may add up
+    the parts of a sum in the order in which its threads finish them.
+    """
     keras().utils.set_random_seed(value)
+    tensorflow().config.experimental.enable_op_determinism()

@@ -1,7 +1,8 @@
 """The training loop: joint loss over exits, copied filters, checkpoints, exact continuation after an interruption.
 
 Random numbers are functions of (seed, stage, epoch), never of what was drawn before. A checkpoint therefore needs
-weights, optimizer and epoch only, and a continued run is the run that was never interrupted.
+weights, optimizer and epoch only, and a continued run is the run that was never interrupted: bit for bit on the same
+machine with the same versions, because `keras.seed` makes TensorFlow's ops deterministic.
 """
 
 import hashlib

@@ -19,6 +19,7 @@ from trecx.learn.settings import QuantizeSettings, TrainSettings
 from trecx.learn.train import BACKBONE, HISTORY, MODEL, accuracies, exit_weights, scores
 
 _FINAL = "final"
+_CHECKPOINT = "checkpoint-qat.npz"
 _QAT = "qat.h5"  # TFMOT's wrappers lose variables in the .keras format
 
 
@@ -35,7 +36,9 @@ def quantize(
 
     Reads what `train` left in `folder`. Activation ranges come from training samples only; where the task has an
     official input quantization, the files have exactly that. The backbone is always quantized after training, as the
-    benchmark does it. Raises TrecxError where a model is missing or the result is not what was promised.
+    benchmark does it. Fine-tuning that was interrupted goes on from its checkpoint in `out` when called again with the
+    same arguments; nothing of it stays once the files are written. Raises TrecxError where a model is missing or the
+    result is not what was promised.
     """
     model, backbone = (_load(folder / name) for name in (MODEL, BACKBONE))
     out.mkdir(parents=True, exist_ok=True)
@@ -49,6 +52,7 @@ def quantize(
     plain = convert(backbone, task, (_FINAL,), calibration)
     _write(out / f"{task.name}.tflite", converted)
     _write(out / "backbone.tflite", plain)
+    (out / _CHECKPOINT).unlink(missing_ok=True)
     progress(1, 1)
 
 
@@ -115,7 +119,10 @@ def tune(
     out: Path,
     progress: Progress,
 ) -> Any:
-    """Fine-tune `model` with quantization in the loop; returns the model as reloaded from `out`/qat.h5."""
+    """Fine-tune `model` with quantization in the loop; returns the model as reloaded from `out`/qat.h5.
+
+    The checkpoint stays in `out` for whoever is interrupted before the tuned model is converted.
+    """
     seed(settings.seed)
     with quiet():
         aware = quantization().quantize_model(model)
@@ -130,8 +137,7 @@ def tune(
     def evaluate() -> Record:
         return accuracies(method.exits, data.validation, scores(aware, _clipped(task, data.validation.x)))
 
-    checkpoint = out / "checkpoint-qat.npz"
-    records = fit(stage, train, settings, Checkpoints(checkpoint, identity), evaluate, progress)
+    records = fit(stage, train, settings, Checkpoints(out / _CHECKPOINT, identity), evaluate, progress)
     history = [{name.replace("_quant_", "_"): value for name, value in record.items()} for record in records]
     _set_input_range(aware, task)
     with quiet():
@@ -139,7 +145,6 @@ def tune(
         with quantization().quantize_scope():
             reloaded = keras().models.load_model(out / _QAT, compile=False)
     _write(out / "qat-history.json", (json.dumps(history, indent=1) + "\n").encode())
-    checkpoint.unlink(missing_ok=True)
     return reloaded
 
 
@@ -150,7 +155,7 @@ def _set_ranges(aware: Any, model: Any, samples: np.ndarray) -> None:
     """
     layers = {layer.name: layer for layer in model.layers[1:]}
     seen = keras().Model(model.input, {name: layer.output for name, layer in layers.items()})
-    outputs = seen.predict(samples, batch_size=500, verbose=0)
+    outputs = seen.predict_on_batch(samples)
     for wrapper in aware.layers:
         inner = getattr(wrapper, "layer", None)
         if inner is None or inner.name not in outputs:

@@ -55,7 +55,7 @@ def train(task: Task, data: Data, method: Method, settings: TrainSettings, folde
     seed(settings.seed + 1)
     model = attach(task, method, backbone)
     chosen = exit_weights(settings, method.loss_weights(task.name))
-    release = round(settings.release * settings.epochs)
+    release = copied_epochs(settings)
     copies = method.copies(model)
     stage = Stage("joint", 1, model, method.exits, chosen, settings.epochs, copies, release, backbone)
     kept = Checkpoints(checkpoints[1], fingerprint("joint", *identity, *backbone.get_weights()))
@@ -81,8 +81,10 @@ def attach(task: Task, method: Method, backbone: Any) -> Any:
 
 def scores(model: Any, x: np.ndarray) -> list[np.ndarray]:
     """Scores of every output, float32 `(n, classes)` each."""
-    found = model.predict(x, batch_size=500, verbose=0)
-    return found if isinstance(found, list) else [found]
+    # Not predict(): with deterministic ops its data pipeline logs errors that are none.
+    parts = [model.predict_on_batch(x[start : start + 500]) for start in range(0, len(x), 500)]
+    parts = [part if isinstance(part, list) else [part] for part in parts]
+    return [np.concatenate(one) for one in zip(*parts, strict=True)]
 
 
 def _check(task: Task, data: Data, settings: TrainSettings) -> None:
@@ -97,6 +99,11 @@ def _check(task: Task, data: Data, settings: TrainSettings) -> None:
     if problems:
         raise TrecxError(problems, "Check the folder that the data were read from.")
     probabilities(data.train, settings)
+
+
+def copied_epochs(settings: TrainSettings) -> int:
+    """How many joint epochs the copied filters follow their originals."""
+    return round(settings.release * settings.epochs)
 
 
 def exit_weights(settings: TrainSettings, own: tuple[float, ...]) -> tuple[float, ...]:

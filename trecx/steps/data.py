@@ -1,18 +1,19 @@
 """The data of a run: found once, read once, quantized as the model wants it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 import mlperf_tiny
+from mlperf_tiny import download
 from mlperf_tiny.task import Data, Split, Task
 from trecx.compiler.ir import Tensor
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.settings import Settings
 
-_held: dict[tuple[str, Path], Data] = {}
+_held: dict[tuple[str, Path, bool], Data] = {}  # by task, folder, and whether it trains
 
 
 def task(name: str) -> Task:
@@ -29,28 +30,41 @@ def data(settings: Settings, step: Step) -> Data | None:
         return None
     chosen = task(settings.task)
     folder = Path(settings.data) if settings.data else _fetched(chosen, step)
-    if (chosen.name, folder) not in _held:
+    key = (chosen.name, folder, settings.train)
+    if key not in _held:
         _held.clear()
         with step.progress("reading data") as progress:
-            _held[chosen.name, folder] = chosen.load(folder, progress)
-    return _held[chosen.name, folder]
+            _held[key] = chosen.load(folder, progress, training=settings.train)
+    return _held[key]
 
 
 def fingerprint(settings: Settings) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of the files in the data folder; empty without one."""
+    """Names, sizes and times of the files in the data folder; where a run trains without one, in the usual places."""
     if settings.data is None:
-        return ()
+        places = [place.absolute() for place in download.usual_places()] if settings.train else []
+        return tuple(
+            (str(place / name), size, time)
+            for place in dict.fromkeys(places)
+            if place.is_dir()
+            for name, size, time in _listing(place)
+        )
     root = Path(settings.data)
     if not root.is_dir():
         raise TrecxError(f"{root} is not a folder.", "Name the folder with the data with --data.")
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    return tuple((str(f.relative_to(root)), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+    return tuple(_listing(root))
 
 
 def quantized(split: Split, model_input: Tensor) -> np.ndarray:
     """The samples of a split as the model's int8 input, `(n, *shape)`."""
     scaled = np.rint(split.x.astype(np.float64) / model_input.scale) + model_input.zero_point
     return np.clip(scaled, -128, 127).astype(np.int8)
+
+
+def _listing(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of every file below a folder, sorted by path."""
+    for file in sorted(path for path in root.rglob("*") if path.is_file()):
+        status = file.stat()
+        yield str(file.relative_to(root)), status.st_size, status.st_mtime_ns
 
 
 def _fetched(chosen: Task, step: Step) -> Path:
