@@ -12,7 +12,7 @@ kws: $(VENV)/installed
 	$(BIN)/trecx build kws
 
 test: tools $(VENV)/installed-for-tests lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -rs
 
 lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
