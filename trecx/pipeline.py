@@ -15,8 +15,8 @@ from trecx.errors import TrecxError
 from trecx.run import Run
 from trecx.settings import Settings
 from trecx.steps import firmware, judging, learning, proof
+from trecx.steps.data import fetched, task
 from trecx.steps.data import fingerprint as data_fingerprint
-from trecx.steps.data import task
 
 Work = Callable[[Path, Step], None]
 
@@ -168,6 +168,9 @@ def do(run: Run, name: str, settings: Settings, console: Console) -> None:
         "report": lambda out, step: judging.write_report(settings, folders, out, step),
     }
     with console.step(name) as step:
+        if name == "train" and settings.task is not None and settings.data is None:
+            # Before the mark: a download changes what the training depends on.
+            fetched(task(settings.task), step)
         mark = fingerprint(run, name, settings)
         changed = run.step(FOLDERS[name], mark, lambda out: works[name](out, step), resumable=name in RESUMABLE)
         if not changed:

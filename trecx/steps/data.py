@@ -29,7 +29,7 @@ def data(settings: Settings, step: Step) -> Data | None:
     if settings.task is None or (settings.data is None and not settings.train):
         return None
     chosen = task(settings.task)
-    folder = Path(settings.data) if settings.data else _fetched(chosen, step)
+    folder = Path(settings.data) if settings.data else fetched(chosen, step)
     key = (chosen.name, folder, settings.train)
     if key not in _held:
         _held.clear()
@@ -67,7 +67,8 @@ def _listing(root: Path) -> Iterator[tuple[str, int, int]]:
         yield str(file.relative_to(root)), status.st_size, status.st_mtime_ns
 
 
-def _fetched(chosen: Task, step: Step) -> Path:
+def fetched(chosen: Task, step: Step) -> Path:
+    """The folder where a task's official data lie, found in the usual places or downloaded."""
     if chosen.fetch is None:
         raise TrecxError(f"{chosen.name} needs data.", "Name its folder with --data.")
     fetch: Callable[..., Path] = chosen.fetch
