@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARM_TOOLS := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+RISCV_TOOLS := gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
 
 .PHONY: kws test lint slow tools clean
 
@@ -23,10 +24,10 @@ lint: $(VENV)/installed-for-tests
 slow: $(VENV)/installed-for-tests
 	$(BIN)/pytest -m slow
 
-# The compilers and the emulator that the tests use. As root they are installed where they are missing;
+# The compilers and the emulators that the tests use. As root they are installed where they are missing;
 # otherwise the command to install them is printed, and the tests that need them say so and are skipped.
 tools:
-	@.ci/tools $(ARM_TOOLS) clang
+	@.ci/tools $(ARM_TOOLS) $(RISCV_TOOLS) clang
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,4 +1,4 @@
-"""Building for the host and for Cortex-M4, running there, counting instructions, with a model checked by hand."""
+"""Building, running on the host, and what goes wrong with tools, with a model checked by hand."""
 
 import os
 import shutil
@@ -8,58 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake import EMULATED, FAKE, LIMIT, STRICT, assert_same, expected, samples
 
-from trecx.compiler.target import CORTEX_M4, HOST, Target
-from trecx.device import build as device_build
+from trecx.compiler.target import CORTEX_M4, HOST, RISCV, Target
 from trecx.device import elf, toolchain
 from trecx.device.build import Build, Options, build
-from trecx.device.qemu import counting
-from trecx.device.run import Answers, layer_outputs, run_host, run_qemu, self_test
+from trecx.device.run import layer_outputs, run_host, run_qemu
 from trecx.device.serve import serve
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
-
-FAKE = Path(__file__).parent / "fake_model"
-STRICT = Options(strict=True)
-needs_arm = pytest.mark.skipif(
-    not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")), reason="needs the Arm tools"
-)
-LIMIT = 20
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Build:
     return build(FAKE, HOST, tmp_path_factory.mktemp("host"), options=STRICT)
-
-
-@pytest.fixture(scope="module")
-def arm(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    return build(FAKE, CORTEX_M4, tmp_path_factory.mktemp("arm"), options=STRICT)
-
-
-def samples(n: int) -> np.ndarray:
-    drawn = np.random.default_rng(7).integers(-128, 128, (n, 490), dtype=np.int8)
-    drawn[:, 1] = 0  # on the microcontroller: high byte of the rounds to spend
-    return drawn
-
-
-def expected(inputs: np.ndarray, limit: int) -> Answers:
-    """The fake model in numpy: sums modulo 256 over every twelfth input."""
-
-    def sums(part: np.ndarray) -> np.ndarray:
-        padded = np.zeros((len(part), -(-part.shape[1] // 12) * 12), np.int64)
-        padded[:, : part.shape[1]] = part
-        return padded.reshape(len(part), -1, 12).sum(axis=1).astype(np.uint8).view(np.int8)
-
-    early, final = sums(inputs[:, :245]), sums(inputs)
-    leaves = 127 - early.max(axis=1).astype(int) < limit
-    logits = np.where(leaves[:, np.newaxis], early, final)
-    scores = logits >> 1
-    return Answers((~leaves).astype(np.uint8), scores.argmax(axis=1).astype(np.uint8), scores, logits)
-
-
-def assert_same(one: Answers, other: Answers) -> None:
-    for field in ("exit_taken", "labels", "scores", "logits"):
-        assert np.array_equal(getattr(one, field), getattr(other, field)), field
 
 
 @pytest.mark.parametrize("limit", [0, LIMIT, 2**32 - 1])
@@ -111,96 +72,7 @@ def test_every_operator_can_be_seen(host: Build) -> None:
     assert list(layer_outputs(host, one, (2**32 - 1,))) == [0, 1]
 
 
-@needs_arm
-@pytest.mark.parametrize("limit", [0, LIMIT])
-def test_emulated_firmware_answers_and_counts_the_same_every_time(arm: Build, limit: int) -> None:
-    inputs = samples(30)
-    first, second = run_qemu(arm, inputs, (limit,)), run_qemu(arm, inputs, (limit,))
-    assert_same(first, expected(inputs, limit))
-    assert first.instructions is not None and second.instructions is not None
-    assert np.array_equal(first.instructions, second.instructions)
-    assert first.stack is not None and 50 < first.stack < 2000
-
-
-@needs_arm
-def test_instructions_are_counted_exactly(arm: Build) -> None:
-    """The fake model spends 2 instructions per round of a loop, as many rounds as its first two bytes say."""
-    rounds = np.array([0, 1, 10, 255, 256, 999, 1000, 65535])
-    inputs = np.zeros((len(rounds), 490), np.int8)
-    inputs[:, :2] = rounds.astype("<u2").view(np.int8).reshape(-1, 2)
-    inputs[:, 12], inputs[:, 13] = -inputs[:, 0], -inputs[:, 1]  # the same sums for all, so the same path
-    counted = run_qemu(arm, inputs, (0,)).instructions
-    assert counted is not None
-    assert np.array_equal(counted.astype(int) - int(counted[0]), 2 * rounds)
-
-
-@needs_arm
-def test_measuring_itself_is_not_counted(tmp_path: Path) -> None:
-    """A model that does nothing costs nothing; one instruction more is counted as one."""
-    shutil.copytree(FAKE, tmp_path / "idle")
-    source = (FAKE / "fake.c").read_text()
-    around = source[source.index("void fake_init") : source.index("/* On the")]
-    around += source[source.index("int fake_set_threshold") :]
-    head = source[: source.index("static const uint8_t weights")]
-    for extra, count in (("", 0), ('__asm__ volatile("nop");', 1), ('__asm__ volatile("nop\\n\\tnop");', 2)):
-        (tmp_path / "idle" / "fake.c").write_text(
-            f"{head}void fake_run(fake_result_t *result) {{ (void)result; {extra} }}\n{around}"
-        )
-        built = build(tmp_path / "idle", CORTEX_M4, tmp_path / "out")
-        counted = run_qemu(built, samples(3), (0,)).instructions
-        assert counted is not None and counted.tolist() == [count] * 3
-
-
-@needs_arm
-def test_samples_by_serial_port_and_by_memory_are_the_same(arm: Build) -> None:
-    inputs = samples(3)
-    by_serial = run_qemu(replace(arm, target=replace(arm.target, samples_address=None)), inputs, (LIMIT,))
-    by_memory = run_qemu(arm, inputs, (LIMIT,))
-    assert_same(by_serial, by_memory)
-    assert np.array_equal(by_serial.instructions, by_memory.instructions)  # type: ignore[arg-type]
-
-
-@needs_arm
-def test_more_samples_than_the_memory_holds_are_run_in_turns(arm: Build) -> None:
-    inputs = samples(5)
-    small = replace(arm, target=replace(arm.target, samples_size=2 * 490))
-    assert_same(run_qemu(small, inputs, (LIMIT,)), expected(inputs, LIMIT))
-
-
-@needs_arm
-def test_unsigned_payloads_reach_the_model_as_int8(tmp_path: Path) -> None:
-    built = build(FAKE, CORTEX_M4, tmp_path, options=Options(strict=True, defines=("FAKE_INPUT_OFFSET=128",)))
-    assert built.model.input_offset == 128
-    inputs = samples(4)
-    assert_same(run_qemu(built, inputs, (LIMIT,)), expected(inputs, LIMIT))
-
-
-@needs_arm
-def test_known_answer_test_runs_on_the_device(arm: Build) -> None:
-    assert self_test(arm) == 0
-
-
-@needs_arm
-def test_sizes_are_those_of_the_firmware(arm: Build) -> None:
-    sizes = arm.sizes
-    assert sizes.arena == 512
-    assert sizes.network_code + sizes.network_tables <= sizes.network_flash < sizes.flash < 16 * 1024
-    assert sizes.network_ram == 512 + 4  # the arena and one limit
-    assert 512 + 490 <= sizes.ram < 2048
-    assert dict(sizes.sections)[".stack"] == sizes.stack_reserved
-    assert device_build.load(arm.elf.parent, CORTEX_M4) == arm
-    assert device_build.load(arm.elf.parent, HOST) is None
-
-
-@needs_arm
-def test_firmware_has_no_heap_stdio_or_float(arm: Build) -> None:
-    image = arm.elf.read_bytes()
-    for name in (b"malloc", b"printf", b"__aeabi_fadd", b"__aeabi_dadd", b"_sbrk"):
-        assert name not in image, name
-    assert b"measure" in image or b"main" in image  # the symbol table is there to be searched
-
-
-@pytest.mark.parametrize("target", [HOST, pytest.param(CORTEX_M4, marks=needs_arm)], ids=lambda t: t.name)
+@pytest.mark.parametrize("target", [pytest.param(HOST, id="host"), *EMULATED])
 def test_same_sources_give_the_same_program_wherever_they_lie(target: Target, tmp_path: Path) -> None:
     programs = []
     for folder in ("one", "two/deeper with space"):
@@ -211,12 +83,14 @@ def test_same_sources_give_the_same_program_wherever_they_lie(target: Target, tm
     assert str(tmp_path).encode() not in programs[0]
 
 
-@needs_arm
+@pytest.mark.parametrize("target", EMULATED)
 @pytest.mark.parametrize(("field", "region"), [("flash_size", "flash"), ("ram_size", "ram")])
 @pytest.mark.parametrize("size", [4096, 7000])
-def test_what_does_not_fit_is_refused_with_need_and_size(field: str, region: str, size: int, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_with_need_and_size(
+    target: Target, field: str, region: str, size: int, tmp_path: Path
+) -> None:
     with pytest.raises(AnswerIsNo, match=rf"needs [\d,]+ bytes of {region}, and {size:,} are there"):
-        build(FAKE, replace(CORTEX_M4, **{field: size}), tmp_path)  # type: ignore[arg-type]
+        build(FAKE, replace(target, **{field: size}), tmp_path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -239,19 +113,50 @@ def test_compiler_errors_are_shown_and_the_last_build_survives(tmp_path: Path) -
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["build.json", "trace"]
 
 
-def test_missing_compiler_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("target", "packages"),
+    [
+        (HOST, "gcc libc6-dev"),
+        (CORTEX_M4, "gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"),
+        (RISCV, "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Target) else "",
+)
+def test_missing_tools_say_how_to_get_them(
+    target: Target, packages: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissing, match=r"arm-none-eabi-gcc is not installed.\n.*apt install"):
-        build(FAKE, CORTEX_M4, tmp_path / "out")
+    with pytest.raises(ToolMissing, match=rf"{target.compiler} is not installed.\n.*apt install .*{packages}"):
+        build(FAKE, target, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    missing = toolchain.tools()
-    assert all(tool.path is None and "apt install" in tool.hint for tool in missing)
+    emulator = (target.emulator or (target.compiler,))[0]
+    with pytest.raises(ToolMissing, match=rf"{emulator} is not installed.\n.*apt install .*{packages}"):
+        toolchain.require(emulator)
+    assert all(tool.path is None and "apt install" in tool.hint for tool in toolchain.tools())
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint", "package"),
+    [
+        (CORTEX_M4, "fatal error: string.h: No such file or directory", "libnewlib-arm-none-eabi"),
+        (RISCV, "riscv64-unknown-elf-gcc: fatal error: cannot read spec file 'picolibc.specs'", "picolibc-riscv64"),
+    ],
+    ids=["newlib", "picolibc"],
+)
+def test_a_missing_c_library_is_a_missing_tool(
+    target: Target, complaint: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(tmp_path / target.compiler, f'echo "{complaint}: No such file or directory" >&2; exit 1')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ToolMissing, match=rf"has no C library.\n.*{package}"):
+        build(FAKE, target, tmp_path / "out")
 
 
 def test_toolchain_lists_what_is_there() -> None:
     found = {tool.name: tool for tool in toolchain.tools()}
     assert found["cc"].path and found["cc"].version
     assert {"arm-none-eabi-gcc", "qemu-system-arm", "newlib"} <= set(found)
+    assert {"riscv64-unknown-elf-gcc", "qemu-system-riscv32", "picolibc"} <= set(found)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
@@ -322,24 +227,6 @@ def test_emulators_that_misbehave_end_in_an_error(host: Build, tmp_path: Path, e
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-@needs_arm
-def test_a_stack_overflow_is_reported_as_a_fault(tmp_path: Path) -> None:
-    deep = tmp_path / "deep"
-    shutil.copytree(FAKE, deep)
-    (deep / "fake_test.c").write_text(
-        '#include "fake.h"\n'
-        "static int dig(int depth) {\n"
-        "  volatile int frame[64];\n"
-        "  frame[depth % 64] = depth;\n"
-        "  return depth == 0 ? 0 : dig(depth - 1) + frame[depth % 64];\n"
-        "}\n"
-        "int fake_self_test(void) { return dig(100000); }\n"
-    )
-    built = build(deep, CORTEX_M4, tmp_path / "out")
-    with pytest.raises(TrecxError, match="fault"):
-        self_test(built)
-
-
 def test_serving_names_the_port_and_an_emulator_that_ends_is_an_error(host: Build, tmp_path: Path) -> None:
     program = script(tmp_path / "emulator", "echo 'char device redirected to /dev/pts/7 (label serial0)'; exit 4")
     said: list[str] = []
@@ -349,9 +236,3 @@ def test_serving_names_the_port_and_an_emulator_that_ends_is_an_error(host: Buil
     silent = script(tmp_path / "silent", "echo no pty here")
     with pytest.raises(TrecxError, match="no pty here"):
         serve(replace(host, target=replace(host.target, emulator=(str(silent),))), said.append)
-
-
-@needs_arm
-def test_limits_beyond_the_exits_are_refused_by_the_device(arm: Build) -> None:
-    with counting(arm) as console, pytest.raises(TrecxError, match="early exit"):
-        console.value("limit 1 5", "limit")

@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shutil
 import subprocess
 import termios
 import time
@@ -13,17 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake import EMULATED, FAKE
 
-from trecx.compiler.target import CORTEX_M4, HOST
+from trecx.compiler.target import HOST
 from trecx.device.build import Build, Options, build
 from trecx.device.console import Console, load_commands
 from trecx.device.qemu import served
 
-FAKE = Path(__file__).parent / "fake_model"
 BOOT = ["m-timestamp-mode-performance", "m-lap-us-#", "m-init-done", "m-ready"]
-needs_arm = pytest.mark.skipif(
-    not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")), reason="needs the Arm tools"
-)
 
 
 @pytest.fixture(scope="module")
@@ -226,10 +222,10 @@ def test_a_closed_listener_ends_the_host_program(firmware: Build) -> None:
     assert process.wait(timeout=20) != 0
 
 
-@pytest.fixture(scope="module")
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The Cortex-M4 firmware behind a pseudo-terminal, opened as a serial program opens a port."""
-    firmware = build(FAKE, CORTEX_M4, tmp_path_factory.mktemp("pty"), options=Options(strict=True))
+@pytest.fixture(scope="module", params=EMULATED)
+def terminal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Each target's firmware behind a pseudo-terminal, opened as a serial program opens a port."""
+    firmware = build(FAKE, request.param, tmp_path_factory.mktemp("pty"), options=Options(strict=True))
     with served(firmware) as running:
         port = os.open(running.path, os.O_RDWR | os.O_NOCTTY)
         try:
@@ -242,7 +238,6 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     assert running.process.returncode is not None
 
 
-@needs_arm
 def test_the_runners_conversation_works_over_a_terminal(terminal: int) -> None:
     console = Console(terminal, terminal, timeout_s=20)
     assert console.ask("name") == ("m-name-dut-[trecx]",)
@@ -262,7 +257,6 @@ def test_the_runners_conversation_works_over_a_terminal(terminal: int) -> None:
     assert answer.exit == 1 and np.array_equal(answer.logits, logits) and np.array_equal(answer.scores, logits >> 1)
 
 
-@needs_arm
 def test_time_goes_on_over_a_terminal(terminal: int) -> None:
     console = Console(terminal, terminal, timeout_s=20)
     first = int(console.ask("timestamp")[0].removeprefix("m-lap-us-"))

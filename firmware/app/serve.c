@@ -49,11 +49,15 @@ static bool sample_complete(void) {
 }
 
 /* MLPerf Tiny sends images as uint8 and audio features as int8. */
-static uint32_t infer_sample(void) {
+static void prepare_input(void) {
   int8_t *input = model_input();
   for (uint32_t k = 0; k < MODEL_INPUT_BYTES; k++) {
     input[k] = (int8_t)(uint8_t)((uint8_t)sample[k] - MODEL_INPUT_OFFSET);
   }
+}
+
+static uint32_t infer_sample(void) {
+  prepare_input();
   has_result = true;
   return measure(model_run);
 }
@@ -221,6 +225,21 @@ static void raw(char *rest) {
   put_text("]\r\n");
 }
 
+#ifdef TRECX_PROFILE_H
+/* One inference, profiled; it is slower than that of `raw`. */
+static void operators(char *rest) {
+  (void)rest;
+  if (!sample_complete()) {
+    return;
+  }
+  prepare_input();
+  has_result = true;
+  profile_start();
+  model_run(&result);
+  profile_print();
+}
+#endif
+
 static void overhead(char *rest) {
   (void)rest;
   put_line("m-overhead-[", measure(do_nothing), "]");
@@ -272,6 +291,9 @@ static const command_t commands[] = {
   { "infer", infer, "infer N [W=10]: Load the sample, execute N inferences after W warmup loops" },
   { "results", results, "results      : Print the scores of the last inference, and the exit that answered" },
   { "raw", raw, "raw          : One inference: [exit,label,ticks,scores,logits], int8 as hex" },
+#ifdef TRECX_PROFILE_H
+  { "operators", operators, "operators    : One inference: [index:ticks,...] of every operator that ran" },
+#endif
   { "overhead", overhead, "overhead     : Ticks that measuring adds to those of raw" },
   { "limit", limit, "limit EXIT N : Set the limit of an early exit; 0 never, 4294967295 always" },
   { "memory", memory, "memory       : Bytes of [arena, most stack used so far]" },

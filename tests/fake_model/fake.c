@@ -40,11 +40,15 @@ int8_t *fake_input(void) {
   return fake_arena;
 }
 
-/* On the microcontroller the first two bytes say how many rounds of two instructions to spend: what counting must find. */
+/* On a microcontroller the first two bytes say how many rounds of two instructions to spend: what counting must find. */
 static void spend(const int8_t *input) {
-#ifdef __arm__
+#if defined(__arm__) || defined(__riscv)
   uint32_t rounds = 1u + (uint32_t)(uint8_t)input[0] + 256u * (uint32_t)(uint8_t)input[1];
-  __asm__ volatile("1: subs %0, %0, #1\n\tbne 1b" : "+r"(rounds)::"cc");
+#ifdef __arm__
+  __asm__ volatile(".syntax unified\n1:\tsubs %0, %0, #1\n\tbne 1b" : "+l"(rounds)::"cc");
+#else
+  __asm__ volatile("1:\taddi %0, %0, -1\n\tbnez %0, 1b" : "+r"(rounds));
+#endif
 #else
   (void)input;
 #endif

@@ -23,8 +23,16 @@ SANITIZE = (
     # Kernels as ordinary functions: sanitizers take minutes over specialised copies.
     *("-fno-inline", "-DTRECX_INLINE=static inline"),
 )
-# (program, its files in firmware/app/): the serial port's loop for any board, and the host's batch program
-PROGRAMS = (("serve", ("serve.c", "console.c")), ("trace", ("trace.c",)))
+# (program, its files in firmware/app/): the serial port's loop for any board, the same with ticks of every operator,
+# and the host's batch program
+PROGRAMS = (
+    ("serve", ("serve.c", "console.c")),
+    ("profile", ("serve.c", "console.c", "profile.c")),
+    ("trace", ("trace.c",)),
+)
+# What is included before the generated model, so that every operator passes by.
+HOOKS = {"profile": "app/profile.h", "trace": "app/hook.h"}
+NO_LIBRARY = r"(string|stdint)\.h: No such file|'stdint\.h' file not found|cannot find -lc\b|spec file .picolibc\.specs"
 ERROR_LINES = 12
 COMPILE_TIMEOUT_S = 300
 RECORD = "build.json"
@@ -34,12 +42,14 @@ RECORD = "build.json"
 class Options:
     """How to build apart from what the target says.
 
-    `strict` makes the warnings errors, `sanitize` adds ASan and UBSan (host only), `defines` are preprocessor macros.
+    `strict` makes the warnings errors, `sanitize` adds ASan and UBSan (host only), `defines` are preprocessor macros,
+    `optimize` is what the C compiler favours, see `Target.flags`.
     """
 
     strict: bool = False
     sanitize: bool = False
     defines: tuple[str, ...] = ()
+    optimize: str = "time"
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ class _Job:
         network = [s for s in sorted(self.sources.glob("*.c")) if not s.name.endswith("_test.c")]
         around = sorted(self.sources.glob("*_test.c"))
         around += [firmware / "app" / name for name in dict(PROGRAMS)[self.program]]
-        around += sorted(board.glob("*.c")) if self.program == "serve" else []
+        around += sorted(board.glob("*.c")) if self.program != "trace" else []
         if not network:
             raise TrecxError(f"{self.sources} holds no generated model: no C file.", "Compile the model first.")
         network_objects = [self._compile(source, flags) for source in network]
@@ -152,14 +162,14 @@ class _Job:
         return built
 
     def _flags(self, firmware: Path, board: Path) -> tuple[str, ...]:
-        flags = ["-std=c11", *self.target.cflags]
+        flags = ["-std=c11", *self.target.flags(self.options.optimize)]
         flags += STRICT if self.options.strict else ()
         flags += SANITIZE if self.options.sanitize else ()
         flags += [f"-D{define}" for define in self.options.defines]
         flags += [f"-I{self.sources}", f"-I{firmware}", f"-I{board}"]
         flags += [f"-ffile-prefix-map={folder}=." for folder in (self.sources, firmware, self.scratch)]
-        if self.program == "trace":
-            flags += ["-include", "app/hook.h"]
+        if self.program in HOOKS:
+            flags += ["-include", HOOKS[self.program]]
         return tuple(flags)
 
     def _interface(self, flags: tuple[str, ...]) -> Interface:
@@ -217,8 +227,8 @@ class _Job:
         if overflows:
             sizes = {"FLASH": self.target.flash_size or 0, "RAM": self.target.ram_size or 0}
             return self._does_not_fit([(r, sizes.get(r, 0) + int(excess), sizes.get(r, 0)) for r, excess in overflows])
-        if re.search(r"(string|stdint)\.h: No such file|cannot find -lc\b|'stdint\.h' file not found", stderr):
-            hint = toolchain.HOST_HINT if self.target.emulator is None else toolchain.ARM_HINT
+        if re.search(NO_LIBRARY, stderr):
+            hint = toolchain.hint(self.target.compiler)
             return ToolMissing(f"{self.target.compiler} has no C library.", f"Install it: {hint}")
         lines = [line for line in stderr.splitlines() if line.strip()]
         more = len(lines) - ERROR_LINES

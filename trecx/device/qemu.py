@@ -30,15 +30,17 @@ class Served:
 
 
 @contextmanager
-def counting(build: Build, timeout_s: float = 60.0, samples: bytes = b"") -> Iterator[Console]:
+def counting(
+    build: Build, timeout_s: float = 60.0, samples: bytes = b"", further: tuple[str, ...] = ()
+) -> Iterator[Console]:
     """The firmware with a clock that advances by instructions only, booted; no reply may take over `timeout_s`.
 
-    `samples` is what the board's sample memory holds.
+    `samples` is what the board's sample memory holds, `further` are more options for the emulator.
     """
     with tempfile.TemporaryFile() as errors, tempfile.NamedTemporaryFile(suffix=".bin") as memory:
         memory.write(samples)
         memory.flush()
-        options = build.target.counting
+        options = (*build.target.counting, *further)
         if samples and build.target.samples_address is not None:
             file = memory.name.replace(",", ",,")  # QEMU's own escape
             options += ("-device", f"loader,file={file},addr={build.target.samples_address:#x},force-raw=on")

@@ -1,5 +1,6 @@
 """Run a build on many inputs, here or in the emulator, and collect what it answers."""
 
+import re
 import signal
 import struct
 import subprocess
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trecx.device.build import Build, Interface
+from trecx.device.console import Console
 from trecx.device.qemu import counting
 from trecx.errors import TrecxError
 
@@ -92,8 +94,7 @@ def run_qemu(
     for start in range(0, len(samples), block):
         payloads = _payloads(build.model, samples[start : start + block])
         with counting(build, timeout_s, payloads.tobytes()) as console:
-            for index, limit in enumerate(limits):
-                console.value(f"limit {index} {limit}", "limit")
+            _set_limits(console, limits)
             overhead = int(console.value("overhead", "overhead"))
             for k, payload in enumerate(payloads, start):
                 answer = console.infer_picked(k - start) if in_memory else console.infer(payload.tobytes())
@@ -106,10 +107,37 @@ def run_qemu(
     return _answers(build.model, rows, instructions, stack)
 
 
+def profile(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[int, int]:
+    """Instructions of every operator that one input ran through, by the operator's index in the model file.
+
+    `build` is of the program "profile". What its marks cost is subtracted; the rest of the count of `run_qemu`, the end
+    of the model after its last operator, is nobody's.
+    """
+    sample = _check(build.model, one_input[np.newaxis], limits)
+    per_tick = build.target.instructions_per_tick
+    if build.program != "profile" or per_tick is None:
+        raise TrecxError(
+            f"{build.elf} cannot count per operator.", 'Build the program "profile" for an emulated target.'
+        )
+    with counting(build) as console:
+        _set_limits(console, limits)
+        console.load(_payloads(build.model, sample).tobytes())
+        told = console.value("operators", "operators")
+    if not re.fullmatch(r"(\d+:\d+(,|$))*", told):
+        raise TrecxError(f"The device answered 'operators' with {told}.")
+    counted = (entry.split(":") for entry in told.split(",") if entry)
+    return {int(index): round(int(ticks) * per_tick) for index, ticks in counted}
+
+
 def self_test(build: Build) -> int:
     """Differences that the firmware's known-answer test finds in the emulator; 0 is right."""
     with counting(build) as console:
         return int(console.value("test", "test"))
+
+
+def _set_limits(console: Console, limits: Sequence[int]) -> None:
+    for index, limit in enumerate(limits):
+        console.value(f"limit {index} {limit}", "limit")
 
 
 def _check(model: Interface, inputs: np.ndarray, limits: Sequence[int]) -> np.ndarray:

@@ -10,6 +10,7 @@ from trecx.errors import ToolMissing
 APT = "apt install --no-install-recommends"
 HOST_HINT = f"{APT} gcc libc6-dev"
 ARM_HINT = f"{APT} gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
+RISCV_HINT = f"{APT} gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc"
 
 # (program, what it is for, how to install it)
 PROGRAMS = (
@@ -18,8 +19,14 @@ PROGRAMS = (
     ("clang", "second opinion on the generated C", f"{APT} clang"),
     ("arm-none-eabi-gcc", "builds for Cortex-M", ARM_HINT),
     ("qemu-system-arm", "runs Cortex-M firmware and counts instructions", ARM_HINT),
+    ("riscv64-unknown-elf-gcc", "builds for RISC-V", RISCV_HINT),
+    ("qemu-system-riscv32", "runs RISC-V firmware and counts instructions", RISCV_HINT),
 )
-NEWLIB = ("newlib", "C library for Cortex-M", ARM_HINT)
+# (C library, what it is for, its compiler, a file that the compiler finds only where the library is)
+LIBRARIES = (
+    ("newlib", "C library for Cortex-M", "arm-none-eabi-gcc", "libc.a"),
+    ("picolibc", "C library for RISC-V", "riscv64-unknown-elf-gcc", "picolibc.specs"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,16 +42,20 @@ class Tool:
 
 def tools() -> tuple[Tool, ...]:
     """Every program of the toolchain, installed or not, in the order of `trecx doctor`."""
-    return (*(_look_up(*program) for program in PROGRAMS), _newlib())
+    return (*(_look_up(*program) for program in PROGRAMS), *(_library(*library) for library in LIBRARIES))
 
 
 def require(program: str) -> str:
     """The path of `program`; ToolMissing with the way to install it where there is none."""
     path = shutil.which(program)
     if path is None:
-        hints = {name: hint for name, _, hint in PROGRAMS}
-        raise ToolMissing(f"{program} is not installed.", f"Install it: {hints.get(program, f'{APT} {program}')}")
+        raise ToolMissing(f"{program} is not installed.", f"Install it: {hint(program)}")
     return path
+
+
+def hint(program: str) -> str:
+    """How to install `program` with what it needs."""
+    return {name: hint for name, _, hint in PROGRAMS}.get(program, f"{APT} {program}")
 
 
 def _look_up(name: str, purpose: str, hint: str) -> Tool:
@@ -53,13 +64,12 @@ def _look_up(name: str, purpose: str, hint: str) -> Tool:
     return Tool(name, purpose, hint, path, lines)
 
 
-def _newlib() -> Tool:
+def _library(name: str, purpose: str, compiler: str, file: str) -> Tool:
     """The compiler answers with a full path only where the library exists."""
-    name, purpose, hint = NEWLIB
-    compiler = shutil.which("arm-none-eabi-gcc")
-    library = _first_line(compiler, "-print-file-name=libc.a") if compiler else None
-    found = library is not None and Path(library).is_absolute()
-    return Tool(name, purpose, hint, library if found else None, "installed" if found else None)
+    path = shutil.which(compiler)
+    found = _first_line(path, f"-print-file-name={file}") if path else None
+    there = found is not None and Path(found).is_absolute()
+    return Tool(name, purpose, hint(compiler), found if there else None, "installed" if there else None)
 
 
 def _first_line(*command: str) -> str | None:
