@@ -13,6 +13,7 @@ from trecx.errors import TrecxError
 from trecx.learn.exits import Method
 from trecx.learn.files import whole
 from trecx.learn.flatbuffer import describe, problems
+from trecx.learn.fuse import fuse
 from trecx.learn.keras import keras, quantization, quiet, save, seed, tensorflow
 from trecx.learn.loop import Checkpoints, Progress, Record, Stage, fingerprint, fit
 from trecx.learn.settings import QuantizeSettings, TrainSettings
@@ -31,16 +32,18 @@ def quantize(
     out: Path,
     settings: QuantizeSettings,
     progress: Progress,
-) -> None:
+) -> tuple[str, ...]:
     """Write `<task>.tflite`, one int8 output per exit, and `backbone.tflite`, the plain backbone, into `out`.
 
     Reads what `train` left in `folder`. Activation ranges come from training samples only; where the task has an
     official input quantization, the files have exactly that. The backbone is always quantized after training, as the
     benchmark does it. Fine-tuning that was interrupted goes on from its checkpoint in `out` when called again with the
-    same arguments; nothing of it stays once the files are written. Raises TrecxError where a model is missing or the
-    result is not what was promised.
+    same arguments; nothing of it stays once the files are written. Returns the names of the convolutions that were
+    fused from two (`fuse.py`) before anything was fine-tuned or quantized. Raises TrecxError where a model is missing
+    or the result is not what was promised.
     """
     model, backbone = (_load(folder / name) for name in (MODEL, BACKBONE))
+    model, fused = fuse(model)
     out.mkdir(parents=True, exist_ok=True)
     calibration = representative(task, data.train, settings)
     if settings.scheme == "qat":
@@ -54,6 +57,7 @@ def quantize(
     _write(out / "backbone.tflite", plain)
     (out / _CHECKPOINT).unlink(missing_ok=True)
     progress(1, 1)
+    return fused
 
 
 def representative(task: Task, split: Split, settings: QuantizeSettings) -> np.ndarray:

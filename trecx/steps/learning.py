@@ -23,6 +23,8 @@ from trecx.steps import pair as pairs
 from trecx.steps.data import data, quantized, task
 from trecx.steps.pair import BACKBONE, Pair
 
+# The convolutions of a converted model that were fused from two.
+FUSED = "fused.json"
 VALIDATION, BACKBONE_VALIDATION = "validation.npz", "backbone_validation.npz"
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-micro", "numpy")
 
@@ -95,7 +97,8 @@ def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs)
     with step.progress("converting") as progress:
-        convert(task(settings.task), found, method(settings.method), trained, out, chosen, progress)
+        fused = convert(task(settings.task), found, method(settings.method), trained, out, chosen, progress)
+    write_json(out / FUSED, list(fused))
     sizes = [(out / name).stat().st_size for name in (f"{settings.task}.tflite", BACKBONE)]
     step.outcome = f"{settings.scheme}, {sizes[0]:,} bytes; the backbone alone {sizes[1]:,}"
 
@@ -125,7 +128,7 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     point = door.OperatingPoint("calibrated", thresholds)
     replace(spec, operating_points=(point,)).write(out / "exits.json")
     write_json(out / "calibration.json", asdict(found_point))
-    write_json(out / "provenance.json", provenance(settings, found.sources, trained, out))
+    write_json(out / "provenance.json", provenance(settings, found.sources, trained, converted, out))
     step.outcome = outcome(found_point)
 
 
@@ -147,15 +150,18 @@ def answer(pair: Pair, split: Split, step: Step, what: str) -> Trace:
         )
 
 
-def provenance(settings: Settings, sources: dict[str, str], trained: Path, out: Path) -> dict[str, object]:
+def provenance(
+    settings: Settings, sources: dict[str, str], trained: Path, converted: Path, out: Path
+) -> dict[str, object]:
     """Where a pair comes from: data, settings, versions, hashes."""
     history = json.loads((trained / "history.json").read_text(encoding="utf-8"))
-    weights = Path(settings.weights) if settings.weights else None
+    weights, fused = Path(settings.weights) if settings.weights else None, converted / FUSED
     return {
         "trecx": __version__,
         "task": settings.task,
         "method": settings.method,
         "quantization": settings.scheme,
+        "fused_convolutions": json.loads(fused.read_text(encoding="utf-8")) if fused.is_file() else [],
         "seed": settings.seed,
         "data": sources,
         "starting_weights": None if weights is None else weights.name,
