@@ -1,0 +1,136 @@
+"""`trecx bench`: which models on which targets, one after another."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlperf_tiny import pretrained
+from trecx.bench import picture, results, variants
+from trecx.bench.measure import DoesNotFit, Figures, measure, pair_of, read
+from trecx.bench.results import Measured
+from trecx.compiler.target import TARGETS, Target
+from trecx.console import Console
+from trecx.device import toolchain
+from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
+from trecx.judge import reference
+from trecx.run import write_json
+
+COUNTED = tuple(target for target in TARGETS if target.emulator)
+SHIPPED = (pretrained.folder("kws") / "kws.tflite",)
+JSON = "bench.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person chose; no `targets` means all whose tools are installed, no `out` that no files are left."""
+
+    targets: tuple[str, ...] = ()
+    samples: int = 20
+    optimize: str = "time"
+    variants: bool = False
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The tables, the same as JSON, and what makes the answer a no."""
+
+    text: str
+    document: dict[str, Any]
+    problems: tuple[str, ...] = ()
+
+
+def run(models: Sequence[Path], options: Options, console: Console) -> Result:
+    """Count models, by default the pair that ships, and leave bench.json and bench.png where a folder is given.
+
+    With `variants` the competing kernels of every operator are counted instead. A target that is too small for a model
+    is left out, unless it was asked for.
+    """
+    chosen = choose(options.targets)
+    if options.out is not None:
+        _make(options.out)
+    count = _variants if options.variants else _models
+    result = count(tuple(models) or SHIPPED, chosen, options, console)
+    if options.out is not None:
+        write_json(options.out / JSON, result.document)
+    return result
+
+
+def _models(models: Sequence[Path], targets: Sequence[Target], options: Options, console: Console) -> Result:
+    measured = [_model(path, targets, options, console) for path in models]
+    if options.out is not None:
+        picture.draw(measured, options.out)
+    return Result(results.text(measured), results.as_json(measured, reference.tflm_version(), versions(targets)))
+
+
+def _model(path: Path, targets: Sequence[Target], options: Options, console: Console) -> Measured:
+    with console.step(path.stem[:10]) as step:
+        model = read(path, options.samples, step)
+        step.outcome = f"the oracle's answers to {options.samples} samples"
+    figures: list[Figures] = []
+    left_out: list[str] = []
+    for target in targets:
+        with console.step(target.name) as step:
+            try:
+                figures.append(measure(model, target, options.optimize, step))
+                step.outcome = f"{figures[-1].exits[-1].instructions:,} instructions, bit-exact"
+            except DoesNotFit as problem:
+                if options.targets:
+                    raise
+                left_out += problem.problems
+                step.outcome = "left out, too small"
+    if not figures:
+        raise AnswerIsNo(left_out, "Choose a smaller model.")
+    return Measured(model, tuple(figures), tuple(left_out))
+
+
+def _variants(models: Sequence[Path], targets: Sequence[Target], options: Options, console: Console) -> Result:
+    texts, found, problems = [], [], []
+    for path in models:
+        pair = pair_of(path)
+        choices: list[variants.Choice] = []
+        for target in targets:
+            with console.step(target.name) as step:
+                counted = variants.compare(pair, target, options.optimize, step)
+                step.outcome = f"{sum(len(c.variants) for c in counted)} kernels for {len(counted)} operators"
+            choices += counted
+        # Only who wants the least time wants the fastest kernel.
+        problems += [c.problem for c in choices if c.problem] if options.optimize == "time" else []
+        texts.append(f"{path.name}\n\n{results.plain(variants.render(choices))}")
+        found.append({"file": path.name, "sha256": pair.exits.model_sha256, "operators": variants.as_json(choices)})
+    document = {"format": variants.FORMAT, "optimize": options.optimize, "models": found, "problems": problems}
+    return Result("\n".join(texts), document, tuple(problems))
+
+
+def choose(names: Sequence[str]) -> tuple[Target, ...]:
+    """The targets of these names, or all whose tools are installed."""
+    known = {target.name: target for target in COUNTED}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        problems = [f"Nothing counts instructions on the target {name!r}." for name in unknown]
+        raise TrecxError(problems, f"Targets: {', '.join(known)}.")
+    installed = tuple(target for target in COUNTED if all(map(shutil.which, tools(target))))
+    if not names and not installed:
+        raise ToolMissing("No target's compiler and emulator are installed.", f"Install them: {toolchain.ARM_HINT}")
+    return tuple(known[name] for name in dict.fromkeys(names)) or installed
+
+
+def tools(target: Target) -> tuple[str, str]:
+    """The compiler and the emulator of a target."""
+    assert target.emulator is not None
+    return target.compiler, target.emulator[0]
+
+
+def versions(targets: Sequence[Target]) -> dict[str, str]:
+    """What the tools of these targets say about themselves."""
+    needed = {tool for target in targets for tool in tools(target)}
+    return {tool.name: tool.version for tool in toolchain.tools() if tool.name in needed and tool.version}
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrecxError(f"{folder} cannot be made: {error.strerror or error}.") from error
