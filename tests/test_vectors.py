@@ -1,7 +1,9 @@
 """Every operator against the oracle, bit for bit, on random single-operator models."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,14 @@ from ai_edge_litert import schema_py_generated as schema
 from vectors import executors, oracle
 from vectors.cases import DRAW, Case, generate
 from vectors.flatbuffer import NodeBuilder
-from vectors.program import program
+from vectors.program import program, runs
 
 from trecx.compiler.fixed_point import multiplier, requantize
-from trecx.compiler.ir import Node
+from trecx.compiler.ir import KernelCall, Node
+from trecx.compiler.kernels import candidates
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
 from trecx.compiler.ops.fully_connected import FullyConnected
+from trecx.compiler.target import TARGETS, Target
 
 COUNT = 200
 
@@ -34,27 +38,54 @@ def expected(operator: str) -> tuple[np.ndarray, ...]:
     return tuple(oracle.tflm(case) for case in cases(operator))
 
 
-def mismatches(operator: str, outputs: tuple[np.ndarray, ...]) -> list[str]:
-    pairs = zip(cases(operator), outputs, expected(operator), strict=True)
-    return [
-        f"case {k}: {case.op.call().kernel}, {np.count_nonzero(got != want)} of {got.size} elements"
-        for k, (case, got, want) in enumerate(pairs)
-        if not np.array_equal(got, want)
-    ]
+@dataclass(frozen=True)
+class Attempt:
+    """A kernel that can compute a case, with what it must give."""
+
+    number: int
+    case: Case
+    call: KernelCall
+    wanted: np.ndarray
 
 
+def attempts(operator: str, target: Target) -> tuple[Attempt, ...]:
+    """Every kernel of a target on every case that it can compute."""
+    return tuple(
+        Attempt(k, case, call, wanted)
+        for k, (case, wanted) in enumerate(zip(cases(operator), expected(operator), strict=True))
+        for call in candidates(case.op, target)
+    )
+
+
+def faults(attempted: Sequence[Attempt], found: executors.Runs) -> list[str]:
+    """What was wrong, run by run: differing elements, and guard bytes that were written to."""
+    told = []
+    for attempt, of_case in zip(attempted, found, strict=True):
+        for run, overlapped in zip(of_case, runs(attempt.call), strict=True):
+            where = f"case {attempt.number}: {attempt.call.kernel}"
+            where += "" if overlapped is None else f" over input {overlapped}"
+            wrong = np.count_nonzero(run.output != attempt.wanted)
+            told += [f"{where}, {wrong} of {run.output.size} elements"] if wrong else []
+            told += [f"{where} writes outside"] if run.broken else []
+    return told
+
+
+def outcome(operator: str, target: Target, folder: Path) -> list[str]:
+    """Faults of all of a target's kernels on the host under sanitizers, or on its emulator."""
+    every = attempts(operator, target)
+    chosen, calls = [a.case for a in every], [a.call for a in every]
+    ran = (
+        executors.emulated(chosen, calls, target, folder) if target.emulator else executors.host(chosen, calls, folder)
+    )
+    return faults(every, ran)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize("operator", DRAW)
-def test_kernels_equal_tflm_on_the_host_under_sanitizers(operator, tmp_path):
-    assert mismatches(operator, executors.host(cases(operator), tmp_path)) == []
-
-
-@pytest.mark.skipif(
-    not executors.available("arm-none-eabi-gcc", "qemu-system-arm"),
-    reason="needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm",
-)
-@pytest.mark.parametrize("operator", DRAW)
-def test_kernels_equal_tflm_on_cortex_m4(operator, tmp_path):
-    assert mismatches(operator, executors.cortex_m4(cases(operator), tmp_path)) == []
+def test_every_kernel_equals_tflm(operator, target, tmp_path):
+    if not executors.available(target.compiler, *(target.emulator or ())[:1]):
+        pytest.skip(f"needs {target.compiler} and its emulator")
+    assert outcome(operator, target, tmp_path) == []
 
 
 @pytest.mark.parametrize("operator", DRAW)
@@ -73,7 +104,7 @@ def test_kernels_compile_without_warnings(compiler, tmp_path):
     if not executors.available(compiler):
         pytest.skip(f"needs {compiler}")
     few = [case for operator in DRAW for case in cases(operator)[:5]]
-    (tmp_path / "vectors.c").write_text(program(few), encoding="utf-8")
+    (tmp_path / "vectors.c").write_text(program(few, [case.op.call() for case in few]), encoding="utf-8")
     assert executors.compile_only(tmp_path / "vectors.c", compiler) == ""
 
 
@@ -110,5 +141,5 @@ def knife_edges(count: int, units: int = 2) -> tuple[Case, ...]:
 
 def test_per_tensor_fully_connected_multiplies_its_scales_in_double_like_tflm(tmp_path):
     edges = knife_edges(20)
-    outputs = executors.host(edges, tmp_path)
-    assert [int(out[0, 0]) for out in outputs] == [int(oracle.tflm(case)[0, 0]) for case in edges]
+    found = executors.host(edges, [case.op.call() for case in edges], tmp_path)
+    assert [int(of_case[0].output[0, 0]) for of_case in found] == [int(oracle.tflm(case)[0, 0]) for case in edges]

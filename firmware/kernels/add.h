@@ -19,7 +19,7 @@ typedef struct {
   int32_t output_multiplier, output_shift, output_zero_point, output_min, output_max;
 } trecx_add_params;
 
-TRECX_INLINE void trecx_add(const int8_t *input0, const int8_t *input1, int8_t *output, const trecx_add_params p) {
+TRECX_KERNEL void trecx_add(const int8_t *input0, const int8_t *input1, int8_t *output, const trecx_add_params p) {
   const int32_t one = (int32_t)1 << p.left_shift;
   for (int32_t run = 0; run < p.runs; run++) {
     for (int32_t k = 0; k < p.run_length; k++) {

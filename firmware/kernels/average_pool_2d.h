@@ -18,7 +18,7 @@ typedef struct {
   int32_t output_min, output_max;
 } trecx_average_pool_2d_params;
 
-TRECX_INLINE void trecx_average_pool_2d(const int8_t *input, int8_t *output, const trecx_average_pool_2d_params p) {
+TRECX_KERNEL void trecx_average_pool_2d(const int8_t *input, int8_t *output, const trecx_average_pool_2d_params p) {
   for (int32_t y = 0; y < p.output_height; y++) {
     const int32_t top = y * p.stride_height - p.pad_top;
     const int32_t row_begin = trecx_max(0, top);

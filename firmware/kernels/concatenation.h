@@ -19,7 +19,7 @@ typedef struct {
   int32_t input_stride[TRECX_CONCATENATION_PARTS]; /* bytes from run to run */
 } trecx_concatenation_params;
 
-TRECX_INLINE void trecx_concatenation(const int8_t *const *inputs, int8_t *output,
+TRECX_KERNEL void trecx_concatenation(const int8_t *const *inputs, int8_t *output,
                                       const trecx_concatenation_params p) {
   for (int32_t k = 0; k < p.outer; k++) {
     for (int32_t part = 0; part < p.parts; part++) {

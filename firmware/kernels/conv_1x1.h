@@ -61,7 +61,7 @@ TRECX_INLINE void trecx_conv_1x1_tile(const int8_t *input, int8_t *output, const
   out[3 * p.output_channels + 1] = trecx_conv_1x1_output(b3, multipliers[o + 1], shifts[o + 1], p);
 }
 
-TRECX_INLINE void trecx_conv_1x1(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
+TRECX_KERNEL void trecx_conv_1x1(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
                                  const int32_t *multipliers, const int8_t *shifts, const trecx_conv_1x1_params p) {
   const int32_t tiled_pixels = p.pixels - p.pixels % 4;
   const int32_t tiled_channels = p.output_channels - p.output_channels % 2;

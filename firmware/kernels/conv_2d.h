@@ -78,7 +78,7 @@ TRECX_INLINE void trecx_conv_2d_pixel(const int8_t *input, int8_t *output, const
   }
 }
 
-TRECX_INLINE void trecx_conv_2d(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
+TRECX_KERNEL void trecx_conv_2d(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
                                 const int32_t *multipliers, const int8_t *shifts, const trecx_conv_2d_params p) {
   for (int32_t y = 0; y < p.output_height; y++) {
     const int32_t top = y * p.stride_height - p.pad_top;

@@ -53,7 +53,7 @@ TRECX_INLINE int32_t trecx_depthwise_conv_2d_border(const int8_t *input, const i
   return sum;
 }
 
-TRECX_INLINE void trecx_depthwise_conv_2d(const int8_t *input, int8_t *output, const int8_t *weights,
+TRECX_KERNEL void trecx_depthwise_conv_2d(const int8_t *input, int8_t *output, const int8_t *weights,
                                           const int32_t *bias, const int32_t *multipliers, const int8_t *shifts,
                                           const trecx_depthwise_conv_2d_params p) {
   for (int32_t y = 0; y < p.output_height; y++) {

@@ -17,7 +17,7 @@ typedef struct {
   int32_t output_zero_point, output_min, output_max;
 } trecx_fully_connected_params;
 
-TRECX_INLINE void trecx_fully_connected(const int8_t *input, int8_t *output, const int8_t *weights,
+TRECX_KERNEL void trecx_fully_connected(const int8_t *input, int8_t *output, const int8_t *weights,
                                         const int32_t *bias, const int32_t *multipliers, const int8_t *shifts,
                                         const trecx_fully_connected_params p) {
   for (int32_t o = 0; o < p.outputs; o++) {

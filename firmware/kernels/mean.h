@@ -16,7 +16,7 @@ typedef struct {
   int32_t output_zero_point;
 } trecx_mean_params;
 
-TRECX_INLINE void trecx_mean(const int8_t *input, int8_t *output, const trecx_mean_params p) {
+TRECX_KERNEL void trecx_mean(const int8_t *input, int8_t *output, const trecx_mean_params p) {
   for (int32_t c = 0; c < p.channels; c++) {
     int32_t sum = -p.pixels * p.input_zero_point;
     for (int32_t pixel = 0; pixel < p.pixels; pixel++) {

@@ -18,7 +18,7 @@ typedef struct {
   int32_t zero_point;
 } trecx_pad_params;
 
-TRECX_INLINE void trecx_pad(const int8_t *input, int8_t *output, const trecx_pad_params p) {
+TRECX_KERNEL void trecx_pad(const int8_t *input, int8_t *output, const trecx_pad_params p) {
   memset(output, p.zero_point, (size_t)(p.output_height * p.output_width * p.output_channels));
   for (int32_t y = 0; y < p.input_height; y++) {
     int8_t *out = output + ((y + p.pad_top) * p.output_width + p.pad_left) * p.output_channels + p.pad_front;

@@ -15,7 +15,7 @@ typedef struct {
   int32_t output_zero_point;
 } trecx_quantize_params;
 
-TRECX_INLINE void trecx_quantize(const int8_t *input, int8_t *output, const trecx_quantize_params p) {
+TRECX_KERNEL void trecx_quantize(const int8_t *input, int8_t *output, const trecx_quantize_params p) {
   for (int32_t run = 0; run < p.runs; run++) {
     for (int32_t k = 0; k < p.run_length; k++) {
       const int32_t x = input[run * p.input_stride + k] - p.input_zero_point;

@@ -20,6 +20,12 @@
 #define TRECX_INLINE static inline
 #endif
 
+/* The kernels themselves, as opposed to the functions that they are made of. A build for least flash defines
+ * TRECX_KERNEL as `static __attribute__((noinline))`, so that layers of different shape share a kernel too. */
+#ifndef TRECX_KERNEL
+#define TRECX_KERNEL TRECX_INLINE
+#endif
+
 TRECX_INLINE int32_t trecx_min(int32_t a, int32_t b) {
   return a < b ? a : b;
 }

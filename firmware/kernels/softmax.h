@@ -31,7 +31,7 @@ TRECX_INLINE int32_t trecx_reciprocal(int32_t half) {
   return trecx_saturate((int64_t)y * 2);
 }
 
-TRECX_INLINE void trecx_softmax(const int8_t *input, int8_t *output, const int32_t *exponentials,
+TRECX_KERNEL void trecx_softmax(const int8_t *input, int8_t *output, const int32_t *exponentials,
                                 const trecx_softmax_params p) {
   for (int32_t pixel = 0; pixel < p.pixels; pixel++) {
     const int8_t *const logits = input + pixel * p.input_stride;

@@ -1,21 +1,27 @@
-"""Compile a program of cases and run it: on this machine, or for a Cortex-M under QEMU."""
+"""Compile a program of cases and run it: on this machine, or on an emulated target."""
 
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from trecx import resources
-from trecx.compiler.target import CORTEX_M4
+from trecx.compiler.ir import KernelCall
+from trecx.compiler.target import Target
 from vectors.cases import Case
-from vectors.program import program, split
+from vectors.program import Run, program, split
 
 HERE = Path(__file__).parent
 WARNINGS = "-std=c11 -Wall -Wextra -Wpedantic -Werror -Wconversion -Wshadow -Wdouble-promotion".split()
 # Kernels as ordinary functions, compiled once for all cases: sanitizers are slow on hundreds of specialised copies.
 SANITIZED = ["-O1", "-fno-inline", "-DTRECX_INLINE=static inline", "-fsanitize=address,undefined"]
+# Per board: linker script and driver. The drivers speak semihosting.
+DRIVERS = {
+    "mps2": ("mps2.ld", "cortex_m.c"),
+    "mps3_an547": ("mps3_an547.ld", "cortex_m.c"),
+    "riscv_virt": ("riscv_virt.ld", "riscv.c"),
+}
+Runs = tuple[tuple[Run, ...], ...]
 
 
 def build(text: str, folder: Path, compiler: str, flags: Sequence[str], driver: str) -> Path:
@@ -25,7 +31,7 @@ def build(text: str, folder: Path, compiler: str, flags: Sequence[str], driver: 
     include = f"-I{resources.folder('firmware')}"
     command = [compiler, *WARNINGS, *flags, include, str(source), str(HERE / driver), "-o", str(result)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[:4000]
     return result
 
 
@@ -36,31 +42,37 @@ def compile_only(source: Path, compiler: str) -> str:
     return done.stderr
 
 
-def host(cases: Sequence[Case], folder: Path) -> tuple[np.ndarray, ...]:
-    """The outputs on this machine under the address and undefined behaviour sanitizers."""
-    binary = build(program(cases), folder, "cc", [*SANITIZED, "-fno-sanitize-recover=all"], "host.c")
-    done = subprocess.run([str(binary)], capture_output=True, timeout=60, check=False)
+def host(cases: Sequence[Case], calls: Sequence[KernelCall], folder: Path) -> Runs:
+    """The runs on this machine under the address and undefined behaviour sanitizers."""
+    binary = build(program(cases, calls), folder, "cc", [*SANITIZED, "-fno-sanitize-recover=all"], "host.c")
+    done = subprocess.run([str(binary)], capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    return split(done.stdout, cases)
+    return split(done.stdout, cases, calls)
 
 
-def cortex_m4(cases: Sequence[Case], folder: Path) -> tuple[np.ndarray, ...]:
-    """The outputs on an emulated Cortex-M4."""
+def emulated(cases: Sequence[Case], calls: Sequence[KernelCall], target: Target, folder: Path) -> Runs:
+    """The runs on a target under its emulator; ticks are those of its timer, see `instructions`."""
+    script, driver = DRIVERS[target.board]
     # Apart from the kernels, which are always inlined, nothing is: each case stays a function of its own.
-    linking = ["-nostartfiles", f"-T{HERE / 'cortex_m.ld'}", "-Wl,--no-warn-rwx-segments", "-lc", "-lgcc"]
-    binary = build(
-        program(cases), folder, CORTEX_M4.compiler, [*CORTEX_M4.cflags, "-fno-inline", *linking], "semihosting.c"
-    )
-    assert CORTEX_M4.emulator is not None
-    machine = [*CORTEX_M4.emulator, "-nographic", "-monitor", "none", "-serial", "none"]
+    linking = ["-nostartfiles", f"-T{HERE / script}", "-Wl,--no-warn-rwx-segments"]
+    binary = build(program(cases, calls), folder, target.compiler, [*target.cflags, "-fno-inline", *linking], driver)
+    assert target.emulator is not None
+    machine = [*target.emulator, *target.counting, "-nographic", "-monitor", "none", "-serial", "none"]
     done = subprocess.run(
         [*machine, "-semihosting-config", "enable=on,target=native", "-kernel", str(binary)],
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr.decode()
-    return split(bytes.fromhex(done.stderr.decode()), cases)
+    told = done.stderr.decode(errors="replace")
+    assert done.returncode == 0, told[-2000:]
+    return split(bytes.fromhex(told), cases, calls)
+
+
+def instructions(run: Run, target: Target) -> int:
+    """Executed instructions of a run, including those of the measurement itself (a dozen)."""
+    assert target.instructions_per_tick is not None
+    return round(run.ticks * target.instructions_per_tick)
 
 
 def available(*programs: str) -> bool:

@@ -4,6 +4,7 @@ the same bytes: no time, no path, no machine."""
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from posixpath import dirname, join, normpath
 
 import jinja2
 import numpy as np
@@ -163,6 +164,7 @@ def emit(
         "functions": tuple(writer.functions.values()),
         "tables": tuple(writer.tables.values()),
         "kernels": sorted({f.call.kernel for f in writer.functions.values()}),
+        "optimize": plan.optimize,
         "runner_name": names.runner_name,
         "runner_offset": names.runner_offset,
     }
@@ -203,7 +205,8 @@ def kernel_files(kernels: Sequence[str]) -> dict[str, str]:
         if f"kernels/{name}.h" not in files:
             text = (root / f"{name}.h").read_text(encoding="utf-8")
             files[f"kernels/{name}.h"] = text
-            pending += re.findall(r'#include "([a-z0-9_]+)\.h"', text)
+            included = re.findall(r'#include "([a-z0-9_./]+)\.h"', text)
+            pending += [normpath(join(dirname(name), other)) for other in included]
     return files
 
 
@@ -256,13 +259,14 @@ class _Writer:
 
     def step(self, op: Op, output: str) -> Step:
         """The call that computes `op` into the C expression `output`."""
-        call = op.call()
+        call = self.plan.calls[op.index]
         place = f"{op.index} {op.name}"
         tables = tuple(self.table(t, f"op{op.index}_{t.name}", f"{place}: {t.name}") for t in call.tables)
+        scratch = (f"arena + {self.plan.scratch[op.index]}",) if call.scratch else ()
         return Step(
             index=op.index,
             function=self.function(call, op).name,
-            arguments=(*(self.at(t) for t in op.inputs), output, *tables),
+            arguments=(*(self.at(t) for t in op.inputs), output, *scratch, *tables),
             comment=f"{place} {' + '.join(_shape(t) for t in op.inputs)} -> {_shape(op.output)}",
             output=output,
             bytes=op.output.size,
@@ -270,11 +274,12 @@ class _Writer:
 
     def function(self, call: KernelCall, op: Op) -> Function:
         """The specialised function for a call, made on its first use."""
-        key = (call.kernel, call.params, tuple((t.name, t.ctype) for t in call.tables), len(op.inputs))
+        tables = tuple((t.name, t.ctype) for t in call.tables)
+        key = (call.kernel, call.params, tables, len(op.inputs), call.scratch > 0)
         if key not in self.functions:
             number = sum(f.call.kernel == call.kernel for f in self.functions.values())
             comment = f"{op.name} {' + '.join(_shape(t) for t in op.inputs)} -> {_shape(op.output)}"
-            self.functions[key] = Function(f"{call.kernel}_{number}", comment, call, len(op.inputs))
+            self.functions[key] = Function(f"{call.symbol}_{number}", comment, call, len(op.inputs))
         return self.functions[key]
 
     def table(self, table: Table, name: str, comment: str) -> str:

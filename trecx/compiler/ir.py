@@ -41,7 +41,10 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A value of the graph. `shape` is NHWC with batch 1, or (1, n); `data` is set for constants only."""
+    """A value of the graph. `shape` is NHWC with batch 1, or (1, n); `data` is set for constants only.
+
+    `channels` says which channels of the file's tensor remain, in order, where a rewrite removed some.
+    """
 
     index: int
     name: str
@@ -50,6 +53,7 @@ class Tensor:
     quant: Quant | None = None
     data: np.ndarray | None = None
     view: View | None = None
+    channels: tuple[int, ...] | None = None
 
     @property
     def pixel_stride(self) -> int:
@@ -87,16 +91,29 @@ class Table:
 class KernelCall:
     """How the generated C computes one op.
 
-    Calls `trecx_<kernel>(inputs..., output, tables..., (trecx_<kernel>_params){.field = value, ...})` of
-    `firmware/kernels/<kernel>.h`. `params` are literals, so the C compiler specialises the kernel; ops with the same
-    kernel and params share one specialised function. A kernel for any number of inputs takes them as one array of
-    pointers (`input_array`); its params may set array elements (`.field[1]`).
+    Calls `trecx_<kernel>(inputs..., output, [scratch,] tables..., (trecx_<kernel>_params){.field = value, ...})` of
+    `firmware/kernels/<kernel>.h`, where a variant's kernel is `<variant>/<op>` and its functions start with
+    `trecx_<variant>_<op>`. `params` are literals, so the C compiler specialises the kernel; ops with the same kernel
+    and params share one specialised function. A kernel for any number of inputs takes them as one array of pointers
+    (`input_array`); its params may set array elements (`.field[1]`).
+
+    `scratch` is the kernel's working memory in bytes, part of the arena, 4-byte aligned; it takes the pointer only
+    where that is above 0. `distances` says, per input, how far the output may run into it: the kernel is exact wherever
+    the input starts at least that many bytes above the output's start (0: in place). None, or no entry, means the two
+    must not overlap.
     """
 
     kernel: str
     params: tuple[tuple[str, int], ...]
     tables: tuple[Table, ...] = ()
     input_array: bool = False
+    scratch: int = 0
+    distances: tuple[int | None, ...] = ()
+
+    @property
+    def symbol(self) -> str:
+        """The kernel's name in C, after `trecx_`."""
+        return self.kernel.replace("/", "_")
 
 
 @dataclass(frozen=True)
@@ -135,7 +152,7 @@ class Op(ABC):
 
     @abstractmethod
     def call(self) -> KernelCall:
-        """The kernel call that computes `output`."""
+        """The call of the plain portable kernel, which can compute every op that `read` accepts."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ HOST = Target(
 )
 
 _SECTIONS = ("-ffunction-sections", "-fdata-sections")
+# Scheduling before registers are allocated makes portable kernels spill: 2 to 5 % more instructions.
+_NO_SCHEDULE = "-fno-schedule-insns"
 _ARM_LINKING = ("-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")
 
 
@@ -80,7 +82,9 @@ def _mps2(name: str, title: str, machine: str, cpu: tuple[str, ...], kernels: tu
 CORTEX_M0 = _mps2(
     "cortex-m0", "Cortex-M0 code, QEMU mps2-an385", "mps2-an385", ("-mcpu=cortex-m0",), kernels=("portable",)
 )
-CORTEX_M3 = _mps2("cortex-m3", "Cortex-M3, QEMU mps2-an385", "mps2-an385", ("-mcpu=cortex-m3",), kernels=("portable",))
+CORTEX_M3 = _mps2(
+    "cortex-m3", "Cortex-M3, QEMU mps2-an385", "mps2-an385", ("-mcpu=cortex-m3", _NO_SCHEDULE), kernels=("portable",)
+)
 CORTEX_M4 = _mps2(
     "cortex-m4",
     "Cortex-M4F, QEMU mps2-an386",
@@ -112,7 +116,7 @@ RISCV = Target(
     name="riscv",
     title="RISC-V RV32IMC, QEMU virt",
     compiler="riscv64-unknown-elf-gcc",
-    cflags=("-O2", "-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs", *_SECTIONS),
+    cflags=("-O2", "-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs", _NO_SCHEDULE, *_SECTIONS),
     board="riscv_virt",
     ldflags=("-nostartfiles", "-Wl,--gc-sections"),
     emulator=("qemu-system-riscv32", "-M", "virt", "-bios", "none"),

@@ -1,0 +1,102 @@
+"""CONV_2D by tiles of two channels and three pixels whose input is widened once: `dsp/conv_1x1` where pixels map to
+pixels, else `dsp/conv_2d`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from trecx.compiler.ir import KernelCall, Op
+from trecx.compiler.kernels.dsp.gemm import SLOTS, Gemm, scratch
+from trecx.compiler.ops.conv_2d import Conv2D
+from trecx.compiler.overlap import Step, distance
+from trecx.compiler.target import Target
+
+
+def conv_1x1(op: Op, target: Target) -> KernelCall | None:
+    """Every output pixel from the input pixel at its place."""
+    assert isinstance(op, Conv2D)
+    if not op.pointwise:
+        return None
+    source, depth = op.inputs[0], op.inputs[0].shape[3]
+    gemm = Gemm.of(op.channels, op.output, op.activation, np.arange(depth))
+    if gemm is None:
+        return None
+    shape = (
+        ("pixels", op.rows.output * op.columns.output),
+        ("input_channels", depth),
+        ("input_stride", source.pixel_stride),
+        ("output_channels", op.output.shape[3]),
+    )
+    return KernelCall(
+        "dsp/conv_1x1",
+        shape + gemm.params,
+        (gemm.weights,),
+        scratch=scratch(depth),
+        distances=(distance(_tiles(op)),),
+    )
+
+
+def conv_2d(op: Op, target: Target) -> KernelCall | None:
+    """Any kernel, stride and padding."""
+    assert isinstance(op, Conv2D)
+    if op.pointwise:
+        return None
+    source, depth = op.inputs[0], op.inputs[0].shape[3]
+    terms = op.rows.kernel * op.columns.kernel * depth
+    gemm = Gemm.of(op.channels, op.output, op.activation, _order(op))
+    if gemm is None:
+        return None
+    shape = (
+        ("input_height", op.rows.size),
+        ("input_width", op.columns.size),
+        ("input_channels", depth),
+        ("input_stride", source.pixel_stride),
+        ("kernel_height", op.rows.kernel),
+        ("kernel_width", op.columns.kernel),
+        ("stride_height", op.rows.stride),
+        ("stride_width", op.columns.stride),
+        ("pad_top", op.rows.before),
+        ("pad_left", op.columns.before),
+        ("output_height", op.rows.output),
+        ("output_width", op.columns.output),
+        ("output_channels", op.output.shape[3]),
+        ("input_zero_point", source.zero_point),
+    )
+    # A padded window whose taps do not start on words is first laid out beside the columns.
+    window = 0 if depth % 4 == 0 else -(-terms // 4) * 4
+    return KernelCall(
+        "dsp/conv_2d",
+        shape + gemm.params,
+        (gemm.weights,),
+        scratch=scratch(terms) + window,
+        distances=(distance(_tiles(op)),),
+    )
+
+
+def _tiles(op: Conv2D) -> Iterator[Step]:
+    """Every tile of consecutive pixels, rows running on, is read into scratch before it is written.
+
+    Fewer pixels than a tile are computed one by one.
+    """
+    rows, columns = op.rows, op.columns
+    first = [
+        (
+            min(max(y * rows.stride - rows.before, 0), rows.size - 1) * columns.size
+            + min(max(x * columns.stride - columns.before, 0), columns.size - 1)
+        )
+        * op.inputs[0].pixel_stride
+        for y in range(rows.output)
+        for x in range(columns.output)
+    ]
+    size = SLOTS if len(first) >= SLOTS else 1
+    for pixel in range(0, len(first), size):
+        tile = first[pixel : pixel + size]
+        yield Step(min(tile), (pixel + len(tile)) * op.output.shape[3])
+
+
+def _order(op: Conv2D) -> np.ndarray:
+    """The taps in the order of a column: whole words of each kernel row, then what is left of the rows, packed."""
+    rows, columns, depth = op.rows.kernel, op.columns.kernel, op.inputs[0].shape[3]
+    taps = np.arange(rows * columns * depth).reshape(rows, -1)
+    whole = taps.shape[1] // 4 * 4
+    return np.concatenate([taps[:, :whole].ravel(), taps[:, whole:].ravel()])

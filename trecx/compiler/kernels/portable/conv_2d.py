@@ -1,0 +1,118 @@
+"""CONV_2D by products that two output pixels share: `firmware/kernels/portable/conv_2d.h`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from trecx.compiler.ir import KernelCall, Op, Table
+from trecx.compiler.kernels.portable.scaling import Scaling, rows, scaling
+from trecx.compiler.ops import activation
+from trecx.compiler.ops.conv_2d import Conv2D
+from trecx.compiler.overlap import Step, distance
+from trecx.compiler.target import CORTEX_M0, Target
+
+GROUP = 4
+# The most that the magnitudes of a group's weights may sum to: 255 * 128 < 2^15.
+_GROUP_MOST = 255
+_COUNT_MOST = 255
+_EXCESS = 128
+
+
+def conv_2d(op: Op, target: Target) -> KernelCall | None:
+    """None where requantization needs the general form, or a channel has too many residues for its count."""
+    assert isinstance(op, Conv2D)
+    source = op.inputs[0]
+    low, high = activation.limits(op.activation, op.output)
+    scale = scaling(op.channels, 0, op.output.zero_point, low, high)
+    if scale is None:
+        return None
+    small = target.name == CORTEX_M0.name
+    tile, excess = (1, 1) if small else (2, 0)
+    grouped, residues = split(rows(op.channels, 0))
+    counts = [len(of_channel) for of_channel in residues]
+    if max(counts) > _COUNT_MOST:
+        return None
+    groups = grouped.shape[1] // GROUP
+    padded = op.rows.padded or op.columns.padded
+    params = (
+        ("input_height", op.rows.size),
+        ("input_width", op.columns.size),
+        ("input_channels", source.shape[3]),
+        ("input_stride", source.pixel_stride),
+        ("kernel_height", op.rows.kernel),
+        ("kernel_width", op.columns.kernel),
+        ("stride_height", op.rows.stride),
+        ("stride_width", op.columns.stride),
+        ("pad_top", op.rows.before),
+        ("pad_left", op.columns.before),
+        ("padded", int(padded)),
+        ("output_height", op.rows.output),
+        ("output_width", op.columns.output),
+        ("output_channels", op.output.shape[3]),
+        ("input_zero_point", source.zero_point),
+        ("groups", groups),
+        ("tile", tile),
+        ("excess", excess),
+        ("narrow", int(scale.narrow)),
+        ("output_zero_point", op.output.zero_point),
+        ("output_min", low),
+        ("output_max", high),
+    )
+    tables = (
+        Table("weights", "int8_t", interleave(grouped + _EXCESS * excess, tile)),
+        Table("residues", "uint32_t", _encode(residues, GROUP + excess)),
+        Table("channels", "int32_t", _channels(scale, groups, counts, tile)),
+    )
+    scratch = 4 * groups * (GROUP + excess) + (-(-source.shape[3] // 4) * 4 if padded else 0)
+    return KernelCall("portable/conv_2d", params, tables, scratch=scratch, distances=(distance(_steps(op)),))
+
+
+def split(weights: np.ndarray) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:
+    """Weights `(channels, taps)` that fit their groups, taps filled up with zeros, and (tap, residue) per channel."""
+    grouped = np.pad(weights, ((0, 0), (0, -weights.shape[1] % GROUP)))
+    residues: list[list[tuple[int, int]]] = [[] for _ in grouped]
+    magnitudes = np.abs(grouped).reshape(len(grouped), -1, GROUP).sum(axis=2)
+    for channel, group in zip(*np.nonzero(magnitudes > _GROUP_MOST), strict=True):
+        taps = grouped[channel, group * GROUP : (group + 1) * GROUP]
+        excess = int(magnitudes[channel, group]) - _GROUP_MOST
+        while excess > 0:
+            k = int(np.argmax(np.abs(taps)))
+            residue = int(np.sign(taps[k])) * min(abs(int(taps[k])), excess)
+            taps[k] -= residue
+            excess -= abs(residue)
+            residues[channel].append((int(group) * GROUP + k, residue))
+    return grouped, residues
+
+
+def interleave(weights: np.ndarray, tile: int) -> np.ndarray:
+    """Weights `(channels, taps)` as bytes in the order (tile, tap, channel of the tile), the last tile with zeros."""
+    full = np.pad(weights, ((0, -len(weights) % tile), (0, 0)))
+    return full.reshape(len(full) // tile, tile, -1).transpose(0, 2, 1).astype(np.uint8).view(np.int8)
+
+
+def _channels(scale: Scaling, groups: int, counts: list[int], tile: int) -> np.ndarray:
+    """Per channel: bias; what takes it and every 2^15 from the first pixel's sum; multiplier; shift and residues."""
+    bias, residues = scale.bias.astype(np.int64), np.array(counts)
+    back = bias + (bias << 16) - (groups + residues << 15)
+    words = np.stack([bias, back, scale.multipliers, scale.rights + (residues << 8)], axis=1)
+    return np.pad(words.astype(np.uint32).view(np.int32), ((0, -len(words) % tile), (0, 0)))
+
+
+def _encode(residues: list[list[tuple[int, int]]], words: int) -> np.ndarray:
+    """Residues as the C reads them; a group of the column takes `words` words."""
+    flat = [residue for of_channel in residues for residue in of_channel] or [(0, 0)]
+    return np.array([(k // GROUP * words + k % GROUP) << 8 | r & 255 for k, r in flat], np.uint32)
+
+
+def _steps(op: Conv2D) -> Iterator[Step]:
+    """Two pixels at a time, in the order of memory."""
+    stride, channels = op.inputs[0].pixel_stride, op.output.shape[3]
+    firsts = [
+        min(max(y * op.rows.stride - op.rows.before, 0), op.rows.size - 1) * op.columns.size
+        + min(max(x * op.columns.stride - op.columns.before, 0), op.columns.size - 1)
+        for y in range(op.rows.output)
+        for x in range(op.columns.output)
+    ]
+    for pixel in range(0, len(firsts), 2):
+        pair = firsts[pixel : pixel + 2]
+        yield Step(min(pair) * stride, (pixel + len(pair)) * channels)
