@@ -300,3 +300,16 @@ def test_views_set_the_stride_that_kernels_read_with():
     op = next(case.op for case in generate("CONV_2D", 20) if case.op.inputs[0].view is None)
     view = replace(op.inputs[0], view=View(5, 0, 77))
     assert dict(replace(op, inputs=(view,)).call().params)["input_stride"] == 77
+
+
+def test_a_fully_connected_layer_over_several_rows_is_refused():
+    node = node_of("FULLY_CONNECTED")
+    source, weights, *rest = node.inputs
+    rows = replace(source, shape=(1, 2, weights.shape[1] // 2)) if weights.shape[1] % 2 == 0 else None
+    if rows is None:
+        data = np.ones((weights.shape[0], 4), np.int8)
+        weights, rows = replace(weights, shape=data.shape, data=data), replace(source, shape=(1, 2, 2))
+    several = replace(node.outputs[0], shape=(1, 2, weights.shape[0]))
+    node = option(keepNumDims=True)(replace(node, inputs=(rows, weights, *rest), outputs=(several,)))
+    with pytest.raises(Refused, match="supported: one row"):
+        read(node)

@@ -1,18 +1,20 @@
 """Stages and memory: which ops each exit needs, and where in the one static arena every tensor lies.
 
 Taking an exit and passing it are one liveness problem: a tensor that a later stage reads stays alive across the exit
-check, and the check is a step of its own, so that the logits it reads are alive until it has read them.
+check, and the check is a step of its own, so that the logits it reads are alive until it has read them. An op's output
+may run into an input that dies in the op, as far as the kernel says that it is exact (`KernelCall.distances`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trecx.compiler.ir import Exit, Graph, Op, Tensor
+from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Tensor
+from trecx.compiler.kernels import candidates, choose
 from trecx.compiler.optimise import needed
-from trecx.compiler.target import Target
+from trecx.compiler.overlap import Exactly
+from trecx.compiler.placement import EFFORT, Forbidden, aligned, apart, most_shared, place
+from trecx.compiler.target import HOST, Target
 from trecx.errors import AnswerIsNo
-
-ALIGNMENT = 4
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of one tensor: alive from the step `first` to the step `last`, both included; sizes in bytes."""
+    """Memory of one tensor: alive from the step `first` to the step `last`, both included; sizes in bytes.
+
+    Working memory of an op has a tensor with a negative index.
+    """
 
     tensor: Tensor
     size: int
@@ -44,38 +49,113 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Plan:
-    """`offsets` has the arena offset in bytes of every tensor, by index; `buffers` lie at those of their tensors."""
+    """Where everything lies in the arena, and which kernel computes what; offsets and sizes in bytes.
+
+    `offsets` has every tensor by index, `scratch` the working memory of the ops that need some, by op index, `calls`
+    the kernel of every op by its index. `buffers` lie at the offsets of their tensors. `optimize` is how kernels were
+    chosen: "ram" where the target's RAM left no other choice. No placement of these buffers can do with less than
+    `lower_bound`.
+    """
 
     stages: tuple[Stage, ...]
     buffers: tuple[Buffer, ...]
     offsets: dict[int, int]
+    scratch: dict[int, int]
+    calls: dict[int, KernelCall]
     arena_size: int
+    optimize: str = "time"
+    lower_bound: int = 0
 
     def macs_to(self, exit_index: int) -> int:
         """Multiply-accumulates from the input to the answer of an exit, all earlier exits evaluated on the way."""
         return sum(stage.macs for stage in self.stages[: exit_index + 1])
 
+    def start(self, buffer: Buffer) -> int:
+        """Where in the arena a buffer lies."""
+        index = buffer.tensor.index
+        return self.offsets[index] if index >= 0 else self.scratch[-1 - index]
 
-def plan_memory(graph: Graph, target: Target | None = None) -> Plan:
-    """Schedule the graph in stages and place its tensors; raise AnswerIsNo where the target's RAM cannot hold them."""
+
+def plan_memory(graph: Graph, target: Target = HOST, optimize: str = "time") -> Plan:
+    """Schedule the graph in stages, choose kernels and place tensors and scratch.
+
+    Chooses kernels for least memory where others do not fit the target's RAM. Raises AnswerIsNo where none do.
+    """
     stages = split(graph)
-    buffers = lifetimes(graph, stages)
-    starts = place(buffers)
-    arena_size = max((starts[b.tensor.index] + b.size for b in buffers), default=0)
-    if target is not None and target.ram_size is not None and arena_size > target.ram_size:
-        step, peak = _peak(buffers)
+    plan = _plan(graph, stages, {op.index: choose(op, target, optimize) for op in graph.ops}, optimize)
+    if optimize == "ram" or (target.ram_size is not None and plan.arena_size > target.ram_size):
+        plan = _least(graph, stages, target)
+    if target.ram_size is not None and plan.arena_size > target.ram_size:
+        step, peak = _peak(plan.buffers)
         names = ", ".join(f"{b.tensor.name} ({b.size} bytes)" for b in peak)
         raise AnswerIsNo(
-            f"The arena needs {arena_size} bytes; {target.title} has {target.ram_size} bytes of RAM. "
+            f"The arena needs {plan.arena_size} bytes; {target.title} has {target.ram_size} bytes of RAM. "
             f"The peak is at step {step}: {names}.",
             "Choose a larger target or a smaller model.",
         )
+    return plan
+
+
+def _least(graph: Graph, stages: tuple[Stage, ...], target: Target) -> Plan:
+    """The plan with the least memory found: from two choices on, exchange kernels at the peak while that helps.
+
+    What a kernel needs for itself does not tell what the plan needs, so each exchange places everything anew.
+    """
+    alternatives = {op.index: candidates(op, target) for op in graph.ops}
+    found = []
+    for optimize in ("ram", "time"):
+        chosen = {op.index: choose(op, target, optimize) for op in graph.ops}
+        best: Plan | None = _plan(graph, stages, chosen, "ram")
+        while best is not None:
+            found.append(best)
+            best = _lowered(graph, best, alternatives)
+    return min(found, key=_height)
+
+
+def _lowered(graph: Graph, plan: Plan, alternatives: Mapping[int, Sequence[KernelCall]]) -> Plan | None:
+    """The first plan that one exchange makes lower, or None."""
+    for op in _at_the_top(plan):
+        for call in alternatives[op.index]:
+            if call.kernel != plan.calls[op.index].kernel:
+                trial = _plan(graph, plan.stages, {**plan.calls, op.index: call}, plan.optimize, EFFORT // 10)
+                if _height(trial) < _height(plan):
+                    return trial
+    return None
+
+
+def _height(plan: Plan) -> tuple[int, int]:
+    """What an exchange must lower: the arena, or else the number of ops that need all of it."""
+    return plan.arena_size, len(_at_the_top(plan))
+
+
+def _at_the_top(plan: Plan) -> list[Op]:
+    """The ops in whose steps some buffer reaches the end of the arena."""
+    top = [b for b in plan.buffers if aligned(plan.start(b) + b.size) == plan.arena_size]
+    return [
+        step
+        for k, step in enumerate(steps(plan.stages))
+        if isinstance(step, Op) and any(b.first <= k <= b.last for b in top)
+    ]
+
+
+def _plan(
+    graph: Graph, stages: tuple[Stage, ...], calls: dict[int, KernelCall], optimize: str, effort: int = EFFORT
+) -> Plan:
+    """Place everything that the given calls need."""
+    buffers = lifetimes(graph, stages, calls)
+    forbidden = constraints(graph, stages, calls, buffers)
+    bound = lower_bound(buffers, forbidden)
+    sizes = [b.size for b in buffers]
+    placed = place(sizes, forbidden, bound, _orders(buffers), effort)
+    starts = {b.tensor.index: start for b, start in zip(buffers, placed, strict=True)}
     offsets = {}
     for tensor in graph.tensors().values():
         root, offset = graph.storage(tensor)
         if root.index in starts:
             offsets[tensor.index] = starts[root.index] + offset
-    return Plan(stages, buffers, offsets, -(-arena_size // ALIGNMENT) * ALIGNMENT)
+    scratch = {-1 - index: start for index, start in starts.items() if index < 0}
+    end = max((start + size for start, size in zip(placed, sizes, strict=True)), default=0)
+    return Plan(stages, buffers, offsets, scratch, calls, aligned(end), optimize, bound)
 
 
 def split(graph: Graph) -> tuple[Stage, ...]:
@@ -89,8 +169,16 @@ def split(graph: Graph) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def lifetimes(graph: Graph, stages: Sequence[Stage]) -> tuple[Buffer, ...]:
-    """First and last step of every tensor with memory of its own; step 0 is the caller writing the input."""
+def steps(stages: Sequence[Stage]) -> list[Op | Exit | None]:
+    """What happens in each step: first the caller writes the input (None), then ops, and a check after each stage."""
+    found: list[Op | Exit | None] = [None]
+    for stage in stages:
+        found += [*stage.ops, stage.exit]
+    return found
+
+
+def lifetimes(graph: Graph, stages: Sequence[Stage], calls: Mapping[int, KernelCall]) -> tuple[Buffer, ...]:
+    """First and last step of every tensor with memory of its own, and of every op's working memory."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     roots: dict[int, Tensor] = {}
@@ -101,52 +189,96 @@ def lifetimes(graph: Graph, stages: Sequence[Stage]) -> tuple[Buffer, ...]:
         first.setdefault(root.index, step)
         last[root.index] = step
 
-    touch(graph.input, 0)
-    step = 0
-    for stage in stages:
-        for op in stage.ops:
-            step += 1
-            for tensor in (*op.inputs, op.output):
-                touch(tensor, step)
-        step += 1
-        touch(stage.exit.logits, step)
+    for number, step in enumerate(steps(stages)):
+        if step is None:
+            touch(graph.input, number)
+        elif isinstance(step, Exit):
+            touch(step.logits, number)
+        else:
+            for tensor in (*step.inputs, step.output):
+                touch(tensor, number)
+            if calls[step.index].scratch:
+                touch(_scratch(step, calls[step.index].scratch), number)
     return tuple(Buffer(roots[k], roots[k].size, first[k], last[k]) for k in roots)
 
 
-def place(buffers: Sequence[Buffer]) -> dict[int, int]:
-    """Offsets by tensor index so that buffers alive together never overlap: the best of several greedy orders."""
-    orders = (
+def _scratch(op: Op, size: int) -> Tensor:
+    """The working memory of an op as a tensor; its index is negative."""
+    return Tensor(-1 - op.index, f"scratch of {op.index} {op.name}", (1, size), "int8")
+
+
+def constraints(
+    graph: Graph, stages: Sequence[Stage], calls: Mapping[int, KernelCall], buffers: Sequence[Buffer]
+) -> list[Forbidden]:
+    """What any two buffers that are alive together must keep: apart, or the distances of the op between them."""
+    sizes = [b.size for b in buffers]
+    found = {
+        (i, k): [apart(i, k, sizes)] for k in range(len(buffers)) for i in range(k) if buffers[i].meets(buffers[k])
+    }
+    numbers = {b.tensor.index: k for k, b in enumerate(buffers)}
+    for number, op in enumerate(steps(stages)):
+        if not isinstance(op, Op):
+            continue
+        born = numbers[graph.storage(op.output)[0].index]
+        for root in {graph.storage(tensor)[0].index for tensor in op.inputs}:
+            dying = numbers[root]
+            if buffers[dying].last == number == buffers[born].first and dying != born:
+                del found[min(dying, born), max(dying, born)]
+                found[dying, born] = _distances(graph, op, calls[op.index], root, dying, born)
+    return [pair for pairs in found.values() for pair in pairs]
+
+
+def _distances(graph: Graph, op: Op, call: KernelCall, root: int, dying: int, born: int) -> list[Forbidden]:
+    """How the memory of the tensor `root`, which only `op` still reads, must lie to where `op` writes its output.
+
+    What the op neither reads nor writes of either does not matter; every view of the root that it reads does.
+    """
+    _, write, written = graph.place(op.output)
+    found = []
+    for k, tensor in enumerate(op.inputs):
+        owner, read, end = graph.place(tensor)
+        if owner.index != root:
+            continue
+        low, high = write - end, written - read  # wholly before and wholly behind the output
+        distance = call.distances[k] if k < len(call.distances) else None
+        nearest = high if distance is None else min(write + distance - read, high)
+        found.append(Forbidden(dying, born, low, nearest))
+        if isinstance(distance, Exactly) and nearest < high:
+            found.append(Forbidden(dying, born, nearest, high))
+    return found
+
+
+def _orders(buffers: Sequence[Buffer]) -> list[list[int]]:
+    """Orders that are often good to place buffers in: large ones, long-lived ones, early or late ones first."""
+    keys = (
         lambda b: (-b.size, b.first),
         lambda b: (-(b.last - b.first), -b.size),
         lambda b: (-b.size * (b.last - b.first + 1), b.first),
         lambda b: (b.first, -b.size),
         lambda b: (-b.last, -b.size),
     )
-    placements = [_greedy(sorted(buffers, key=order)) for order in orders]
-    return min(placements, key=lambda p: max((p[b.tensor.index] + b.size for b in buffers), default=0))
+    return [sorted(range(len(buffers)), key=lambda k: key(buffers[k])) for key in keys]
 
 
-def _greedy(order: Sequence[Buffer]) -> dict[int, int]:
-    """Give each buffer in turn the lowest aligned gap between those placed before it that live with it."""
-    offsets: dict[int, int] = {}
-    for position, buffer in enumerate(order):
-        taken = sorted(
-            (offsets[other.tensor.index], offsets[other.tensor.index] + other.size)
-            for other in order[:position]
-            if other.meets(buffer)
-        )
-        offset = 0
-        for start, end in taken:
-            if offset + buffer.size <= start:
-                break
-            offset = max(offset, -(-end // ALIGNMENT) * ALIGNMENT)
-        offsets[buffer.tensor.index] = offset
-    return offsets
+def lower_bound(buffers: Sequence[Buffer], forbidden: Sequence[Forbidden]) -> int:
+    """Bytes that the busiest step holds even where each dying input shares as much with the output as it may.
 
-
-def lower_bound(buffers: Sequence[Buffer]) -> int:
-    """Bytes alive in the busiest step: no placement without overlapping inputs and outputs can need less."""
-    return sum(b.size for b in _peak(buffers)[1])
+    Inputs share nothing with each other, so what they share with the output adds up. What follows from several steps
+    together, such as outputs that each lie below their input, may need more.
+    """
+    sizes = [aligned(b.size) for b in buffers]
+    between: dict[tuple[int, int], list[Forbidden]] = {}
+    for pair in forbidden:
+        between.setdefault((pair.first, pair.second), []).append(pair)
+    saved = [0] * len(buffers)
+    for (dying, born), pairs in between.items():
+        saved[born] += most_shared(sizes[dying], sizes[born], pairs)
+    alive = [0] * (max((b.last for b in buffers), default=0) + 1)
+    for buffer, size, less in zip(buffers, sizes, saved, strict=True):
+        for step in range(buffer.first, buffer.last + 1):
+            alive[step] += size
+        alive[buffer.first] -= min(less, size)
+    return max(alive)
 
 
 def _peak(buffers: Sequence[Buffer]) -> tuple[int, list[Buffer]]:

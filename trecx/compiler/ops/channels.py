@@ -25,6 +25,24 @@ class Channels:
         """Whether every channel shifts right by at least one bit, which spares the kernel a case."""
         return all(factor.shift < 0 for factor in self.factors)
 
+    def dense(self, outputs: np.ndarray, inputs: np.ndarray, constants: np.ndarray) -> "Channels":
+        """Only the channels `outputs`, reading only the input channels `inputs` (the weights' last axis, repeated).
+
+        `constants` are the values of the input's channels; what those not in `inputs` add goes into the bias.
+        """
+        weights = self.weights.reshape(len(self.bias), -1, len(constants))[outputs]
+        gone = np.delete(np.arange(len(constants)), inputs)
+        bias = self.bias[outputs] + weights[:, :, gone].sum(axis=1, dtype=np.int64) @ constants[gone]
+        shape = (len(outputs), *self.weights.shape[1:-1], self.weights.shape[-1] // len(constants) * len(inputs))
+        return self._only(outputs, weights[:, :, inputs].reshape(shape), bias)
+
+    def depthwise(self, outputs: np.ndarray) -> "Channels":
+        """Only the channels `outputs`, where they are the weights' last axis."""
+        return self._only(outputs, self.weights[..., outputs], self.bias[outputs])
+
+    def _only(self, outputs: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> "Channels":
+        return Channels(weights, bias.astype(np.int32), tuple(self.factors[k] for k in outputs))
+
     def tables(self) -> tuple[Table, ...]:
         """weights, bias, multipliers, shifts: the order in which kernels take them."""
         return (

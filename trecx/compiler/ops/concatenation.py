@@ -54,7 +54,22 @@ class Concatenation(Op):
                 (f"run_length[{k}]", runs.length),
                 (f"input_stride[{k}]", runs.stride),
             ]
-        return KernelCall("concatenation", tuple(params), input_array=True)
+        distances = tuple(self._distance(k, outer) for k in range(len(self.inputs)))
+        return KernelCall("concatenation", tuple(params), input_array=True, distances=distances)
+
+    def _distance(self, number: int, outer: int) -> int:
+        """How far part `number` must start above the output: memcpy writes no byte that it or a later one reads."""
+        runs = [self._runs(part, outer) for part in self.inputs]
+        before = sum(r.count * r.length for r in runs[:number])
+        block, own = sum(r.count * r.length for r in runs), runs[number]
+        return max(
+            0,
+            *(
+                k * block + before + (run + 1) * own.length - (k * own.count + run) * own.stride
+                for k in (0, outer - 1)
+                for run in (0, own.count - 1)
+            ),
+        )
 
     def _runs(self, part: Tensor, outer: int) -> Runs:
         """The runs that each step of the outer loop takes from `part`."""

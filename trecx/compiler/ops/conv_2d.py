@@ -10,6 +10,7 @@ from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.channels import Channels, check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.window import Window
+from trecx.compiler.overlap import Step, channelwise, distance, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class Conv2D(Op):
                 ("input_stride", source.pixel_stride),
                 ("output_channels", self.output.shape[3]),
             )
-            return KernelCall("conv_1x1", shape + requantization, self.channels.tables())
+            return KernelCall("conv_1x1", shape + requantization, self.channels.tables(), distances=(self._tiled(),))
         geometry = (
             ("input_height", self.rows.size),
             ("input_width", self.columns.size),
@@ -87,4 +88,20 @@ class Conv2D(Op):
             ("output_channels", self.output.shape[3]),
             ("input_zero_point", source.zero_point),
         )
-        return KernelCall("conv_2d", geometry + requantization, self.channels.tables())
+        pixels = windows(self.rows, self.columns, source.pixel_stride, self.output.shape[3], 1)
+        lag = distance(channelwise(pixels, 0))
+        return KernelCall("conv_2d", geometry + requantization, self.channels.tables(), distances=(lag,))
+
+    def _tiled(self) -> int:
+        """The distance of `conv_1x1`: tiles of 2 channels of 4 pixels, then what is left of each pixel's channels."""
+        pixels, units = self.rows.output * self.columns.output, self.output.shape[3]
+        stride = self.inputs[0].pixel_stride
+        tiled, even = pixels - pixels % 4, units - units % 2
+        steps = []
+        if even:
+            for pixel in range(0, tiled, 4):
+                end = (pixel + 3) * units + even
+                steps += [Step(pixel * stride, end - 2), Step(pixel * stride, end)]
+        for pixel in range(tiled if even == units else 0, pixels):
+            steps += [Step(pixel * stride, (pixel + 1) * units - 1), Step(pixel * stride, (pixel + 1) * units)]
+        return distance(steps)

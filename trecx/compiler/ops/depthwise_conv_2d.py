@@ -10,6 +10,7 @@ from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.channels import Channels, check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.window import Window
+from trecx.compiler.overlap import channelwise, distance, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,4 +77,6 @@ class DepthwiseConv2D(Op):
             ("output_min", low),
             ("output_max", high),
         )
-        return KernelCall("depthwise_conv_2d", params, self.channels.tables())
+        pixels = windows(self.rows, self.columns, source.pixel_stride, self.output.shape[3], 1)
+        lag = distance(channelwise(pixels, source.shape[3] - 1))
+        return KernelCall("depthwise_conv_2d", params, self.channels.tables(), distances=(lag,))

@@ -34,6 +34,7 @@ class FullyConnected(Op):
         inspection.require(depth == source.size, f"weights expect {depth} inputs, the input has {source.size}")
         kept = (*source.shape[:-1], units)
         inspection.shape(output, kept if options.keepNumDims else (1, units))
+        inspection.require(output.size == units, f"output has shape {output.shape}; supported: one row of {units}")
         inspection.finish()
         channels = read_channels(inspection, weights, 0, source, output)
         return cls(node.index, node.name, (source,), output, channels, options.fusedActivationFunction)
@@ -56,4 +57,5 @@ class FullyConnected(Op):
             ("output_min", low),
             ("output_max", high),
         )
-        return KernelCall("fully_connected", params, self.channels.tables())
+        # Every output reads the whole input, the last one too.
+        return KernelCall("fully_connected", params, self.channels.tables(), distances=(self.output.size - 1,))

@@ -48,4 +48,4 @@ class Mean(Op):
             ("shift", self.factor.shift),
             ("output_zero_point", self.output.zero_point),
         )
-        return KernelCall("mean", params)
+        return KernelCall("mean", params, distances=(0,))

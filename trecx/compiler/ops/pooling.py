@@ -9,6 +9,7 @@ from trecx.compiler.ir import KernelCall, Node, Op
 from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.window import Window
+from trecx.compiler.overlap import channelwise, distance, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,4 +62,5 @@ class Pool2D(Op):
             ("output_min", low),
             ("output_max", high),
         )
-        return KernelCall(self.kernel, params)
+        pixels = windows(self.rows, self.columns, source.pixel_stride, source.shape[3], 1)
+        return KernelCall(self.kernel, params, distances=(distance(channelwise(pixels, source.shape[3] - 1)),))

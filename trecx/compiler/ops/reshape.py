@@ -39,4 +39,6 @@ class Reshape(Op):
     def call(self) -> KernelCall:
         """`copy`."""
         runs = Runs.of(self.inputs[0])
-        return KernelCall("copy", (("runs", runs.count), ("run_length", runs.length), ("input_stride", runs.stride)))
+        params = (("runs", runs.count), ("run_length", runs.length), ("input_stride", runs.stride))
+        # memcpy wants each run apart from its copy; then it is apart from those before it, too.
+        return KernelCall("copy", params, distances=(runs.length,))

@@ -49,4 +49,5 @@ class Softmax(Op):
             ("classes", classes),
             ("input_stride", self.inputs[0].pixel_stride),
         )
-        return KernelCall("softmax", params, (Table("exponentials", "int32_t", self.exponentials),))
+        tables = (Table("exponentials", "int32_t", self.exponentials),)
+        return KernelCall("softmax", params, tables, distances=(0,))

@@ -51,7 +51,8 @@ class StridedSlice(Op):
             ("run_length", channels),
             ("input_stride", self.inputs[0].pixel_stride),
         )
-        return KernelCall("copy", params)
+        # memcpy wants each run apart from its copy; then it is apart from those before it, too.
+        return KernelCall("copy", params, distances=(channels,))
 
 
 def _clamp(position: int, size: int) -> int:

@@ -1,0 +1,64 @@
+"""How far a kernel may write into its input: the inequality that lets an output share memory with an input that it
+consumes. A kernel is described by its steps in execution order; each reads before it writes."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from trecx.compiler.ops.window import Window
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step reads the input from byte `reads_from` on and leaves the output written up to byte `writes_to`, exclusive.
+
+    A step must have read all its input, or copied it to scratch, before its first write.
+    """
+
+    reads_from: int
+    writes_to: int
+
+
+class Exactly(int):
+    """A distance that allows no other while the two overlap.
+
+    A kernel that goes through the whole image channel by channel is exact in place, but not a few bytes further away,
+    where its output would cover channels that it has still to read.
+    """
+
+
+def distance(steps: Iterable[Step]) -> int:
+    """The fewest bytes, at least 0, by which the input must start above the output's start.
+
+    No step may write where a later one still reads: for t < u, writes_to[t] <= distance + reads_from[u].
+    """
+    needed = 0
+    first_read = None
+    for step in reversed(list(steps)):
+        if first_read is not None:
+            needed = max(needed, step.writes_to - first_read)
+        first_read = step.reads_from if first_read is None else min(first_read, step.reads_from)
+    return needed
+
+
+def channelwise(steps: Iterable[Step], last: int) -> Iterator[Step]:
+    """The steps of a kernel that writes the channels of a step one by one and reads again for each of them.
+
+    For the last channel it reads from `last` bytes after where it read for the first: 0 where every channel reads
+    everything. Only the last channel counts, as reads move at most as fast as writes do.
+    """
+    for step in steps:
+        yield Step(step.reads_from, step.writes_to - 1)
+        yield Step(step.reads_from + last, step.writes_to)
+
+
+def windows(rows: Window, columns: Window, pixel_stride: int, channels: int, tile: int) -> Iterator[Step]:
+    """The steps of a kernel that computes all `channels` of up to `tile` pixels of one output row at a time.
+
+    `pixel_stride` is the input's, in bytes.
+    """
+    for y in range(rows.output):
+        top = min(max(y * rows.stride - rows.before, 0), rows.size - 1)
+        for x in range(0, columns.output, tile):
+            left = min(max(x * columns.stride - columns.before, 0), columns.size - 1)
+            end = min(x + tile, columns.output)
+            yield Step((top * columns.size + left) * pixel_stride, (y * columns.output + end) * channels)
