@@ -22,6 +22,7 @@ class Network:
         self.random = np.random.default_rng(seed)
         self.build = NodeBuilder()
         self.nodes: list[Node] = []
+        self.silent: dict[int, np.ndarray] = {}
 
     def activation(self, *shape: int, scale: float = 0.05, zero_point: int | None = None) -> Tensor:
         return self.build.activation(
@@ -32,22 +33,46 @@ class Network:
         self.nodes.append(Node(len(self.nodes), name, tuple(inputs), (output,), options))
         return output
 
-    def conv(self, x: Tensor, channels: int, kernel: int, stride: int, depthwise: bool = False) -> Tensor:
-        """CONV_2D or DEPTHWISE_CONV_2D with SAME padding and ReLU, weights per channel."""
+    def conv(
+        self,
+        x: Tensor,
+        channels: int,
+        kernel: int,
+        stride: int,
+        depthwise: bool = False,
+        multiplier: int = 1,
+        padding: int = SAME,
+        zero: float = 0.0,
+        blind: float = 0.0,
+    ) -> Tensor:
+        """CONV_2D or DEPTHWISE_CONV_2D with ReLU, weights per channel; depthwise, `multiplier` makes the channels.
+
+        A part `zero` of the outputs has zero weights, except on some inputs of that kind; a part `blind` of the
+        inputs has zero weights in all outputs.
+        """
         height, width, depth = x.shape[1:]
-        channels = depth if depthwise else channels
-        shape = (1, kernel, kernel, depth) if depthwise else (channels, kernel, kernel, depth)
+        channels = depth * multiplier if depthwise else channels
+        shape = (1, kernel, kernel, channels) if depthwise else (channels, kernel, kernel, depth)
         axis = 3 if depthwise else 0
         values = self.random.integers(-127, 128, shape).astype(np.int8)
+        silent = np.zeros(channels, bool)
+        if zero or blind:
+            silent = self.random.random(channels) < zero
+            loud = ~self.silent.get(x.index, np.zeros(depth, bool)) | (self.random.random(depth) < 0.7)
+            values[(..., silent) if depthwise else np.ix_(silent, *map(range, shape[1:3]), loud)] = 0
+            values[..., self.random.random(shape[-1]) < blind] = 0
         weights = self.build.weights(values, self.random.uniform(0.001, 0.01, channels), axis)
         bias = self.build.bias(self.random.integers(-3000, 3000, channels).astype(np.int32), x, weights)
-        output = self.activation(-(-height // stride), -(-width // stride), channels, zero_point=-128)
+        lost = 0 if padding == SAME else kernel - 1
+        rows, columns = (-(-(size - lost) // stride) for size in (height, width))
+        output = self.activation(rows, columns, channels, zero_point=-128)
+        self.silent[output.index] = silent
         options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
-        options.padding, options.strideH, options.strideW = SAME, stride, stride
+        options.padding, options.strideH, options.strideW = padding, stride, stride
         options.dilationHFactor = options.dilationWFactor = 1
         options.fusedActivationFunction = RELU
         if depthwise:
-            options.depthMultiplier = 1
+            options.depthMultiplier = multiplier
         name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         return self.add(name, (x, weights, bias), output, options)
 
@@ -67,13 +92,24 @@ class Network:
         output = self.build.activation((*x.shape[:3], channels), x.scale, x.zero_point)
         return self.add("STRIDED_SLICE", (x, *constants), output, options)
 
-    def pool(self, x: Tensor, height: int, width: int) -> Tensor:
-        """AVERAGE_POOL_2D, VALID, stride as the filter."""
+    def pool(self, x: Tensor, height: int, width: int, name: str = "AVERAGE_POOL_2D") -> Tensor:
+        """AVERAGE_POOL_2D or MAX_POOL_2D, VALID, stride as the filter."""
         options = schema.Pool2DOptionsT()
         options.padding, options.strideH, options.strideW = VALID, height, width
         options.filterHeight, options.filterWidth = height, width
         shape = (1, x.shape[1] // height, x.shape[2] // width, x.shape[3])
-        return self.add("AVERAGE_POOL_2D", (x,), self.build.activation(shape, x.scale, x.zero_point), options)
+        return self.add(name, (x,), self.build.activation(shape, x.scale, x.zero_point), options)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """MEAN over height and width, to another scale."""
+        output = self.activation(x.shape[-1], scale=0.04)
+        return self.add("MEAN", (x, self.build.integers([1, 2])), output, schema.ReducerOptionsT())
+
+    def pad(self, x: Tensor, rows: int, columns: int, channels: int) -> Tensor:
+        """PAD before and after height and width, and after the channels."""
+        paddings = self.build.integers([[0, 0], [rows, rows], [columns, columns], [0, channels]])
+        shape = (1, x.shape[1] + 2 * rows, x.shape[2] + 2 * columns, x.shape[3] + channels)
+        return self.add("PAD", (x, paddings), self.build.activation(shape, x.scale, x.zero_point), schema.PadOptionsT())
 
     def flat(self, x: Tensor) -> Tensor:
         """RESHAPE to one row."""
@@ -86,10 +122,10 @@ class Network:
         return self.add("QUANTIZE", (x,), output, schema.QuantizeOptionsT())
 
     def joined(self, a: Tensor, b: Tensor) -> Tensor:
-        """CONCATENATION of two rows, the second requantized to the first."""
+        """CONCATENATION of the channels of two rows or maps, the second requantized to the first."""
         options = schema.ConcatenationOptionsT()
-        options.axis = 1
-        output = self.build.activation((1, a.size + b.size), a.scale, a.zero_point)
+        options.axis = len(a.shape) - 1
+        output = self.build.activation((*a.shape[:-1], a.shape[-1] + b.shape[-1]), a.scale, a.zero_point)
         return self.add("CONCATENATION", (a, self.requantized(b, a)), output, options)
 
     def classifier(self, x: Tensor, classes: int = CLASSES) -> Tensor:
@@ -143,6 +179,37 @@ def two_exits(seed: int) -> tuple[bytes, door.Exits]:
     view = net.conv(net.prefix(features, width // 2), 0, 3, 1, depthwise=True)
     final = net.classifier(net.joined(pooled, net.flat(net.pool(view, *view.shape[1:3]))))
     head = net.conv(net.prefix(tap, width // 2), 0, 3, 2, depthwise=True)
+    early = net.classifier(net.flat(net.pool(head, *(min(2, d) for d in head.shape[1:3]))))
+    return _pair(net, source, early, final)
+
+
+def hollow(seed: int) -> tuple[bytes, door.Exits]:
+    """A network that computes much in vain: zero outputs, unread inputs, and what carries constants between them."""
+    net = Network(seed)
+    random = net.random
+
+    def sparse(x: Tensor, channels: int, kernel: int = 1, stride: int = 1, **options) -> Tensor:
+        padding = SAME if min(x.shape[1:3]) < kernel else int(random.choice([SAME, VALID]))
+        return net.conv(x, channels, kernel, stride, padding=padding, zero=0.4, blind=0.2, **options)
+
+    def spatial(x: Tensor) -> Tensor:
+        return sparse(x, 0, 3, depthwise=True, multiplier=int(random.choice([1, 1, 2])))
+
+    source = net.activation(int(random.integers(11, 14)), int(random.integers(11, 14)), 3)
+    x = sparse(source, int(random.integers(9, 17)), 3)
+    x = sparse(spatial(x), int(random.integers(13, 29)), 3)
+    if seed % 4 == 1:
+        x = net.residual(x, sparse(x, x.shape[-1]))
+    tap = net.pool(x, 1, 2, "MAX_POOL_2D")
+    features = sparse(sparse(spatial(sparse(tap, 24)), 24, int(random.choice([1, 3]))), 22)
+    if seed % 4 == 2:
+        features = net.joined(features, sparse(features, 9))
+    if seed % 3 == 0:
+        features = net.pad(features, 1, 0, 3 * (seed % 2))
+    view = net.prefix(spatial(net.prefix(features, 14)), 9)
+    pooled = net.mean(features) if seed % 2 else net.flat(net.pool(features, *features.shape[1:3]))
+    final = net.classifier(net.joined(pooled, net.flat(net.pool(view, *(min(2, d) for d in view.shape[1:3])))))
+    head = spatial(net.prefix(tap, 10))
     early = net.classifier(net.flat(net.pool(head, *(min(2, d) for d in head.shape[1:3]))))
     return _pair(net, source, early, final)
 

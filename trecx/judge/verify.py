@@ -23,26 +23,34 @@ PATTERNS = (
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the `.tflite` for layer-by-layer comparison: its position, name and output tensor's index."""
+    """An operator of the `.tflite` for layer-by-layer comparison: its position, name and output tensor's index.
+
+    `channels` are those that the compiled program computes, in the order of its output; None is all.
+    """
 
     index: int
     name: str
     tensor: int
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One operator's output as the oracle and the device computed it; `actual` is flat, in NHWC order."""
+    """One operator's output as the oracle and the device computed it; `actual` is flat, in NHWC order.
+
+    Both hold the channels `channels` of the file's tensor only; None is all.
+    """
 
     index: int
     name: str
     expected: np.ndarray
     actual: np.ndarray
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first element of the first operator that differs; `element` is its NHWC coordinate."""
+    """The first element of the first operator that differs; `element` is its NHWC coordinate in the file's tensor."""
 
     index: int
     name: str
@@ -133,11 +141,13 @@ def pair_layers(
     """The operators that both sides know, in the order given.
 
     `expected` is by tensor index (`reference.tflm_tensors`), `dumps` by operator index. Operators that an exact rewrite
-    removed have no dump and are passed over: a fault before them shows at the next one that has.
+    removed have no dump and are passed over: a fault before them shows at the next one that has. So do channels.
     """
     for operator in operators:
         if operator.index in dumps and operator.tensor in expected:
-            yield Layer(operator.index, operator.name, expected[operator.tensor], dumps[operator.index])
+            whole, channels = expected[operator.tensor], operator.channels
+            wanted = whole if channels is None else whole[..., list(channels)]
+            yield Layer(operator.index, operator.name, wanted, dumps[operator.index], channels)
 
 
 def first_difference(layers: Iterable[Layer]) -> Difference | None:
@@ -150,10 +160,11 @@ def first_difference(layers: Iterable[Layer]) -> Difference | None:
         unequal = actual.astype(np.int8, copy=False) != layer.expected.reshape(-1)
         if unequal.any():
             flat = int(unequal.argmax())
+            *place, channel = (int(k) for k in np.unravel_index(flat, layer.expected.shape))
             return Difference(
                 index=layer.index,
                 name=layer.name,
-                element=tuple(int(k) for k in np.unravel_index(flat, layer.expected.shape)),
+                element=(*place, layer.channels[channel] if layer.channels else channel),
                 expected=int(layer.expected.reshape(-1)[flat]),
                 actual=int(actual.astype(np.int8, copy=False)[flat]),
                 differing=int(unequal.sum()),

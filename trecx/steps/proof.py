@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trecx.compiler.plan import split
 from trecx.console import Step
 from trecx.device import run as device
 from trecx.device.build import Build
@@ -23,7 +24,7 @@ from trecx.steps.firmware import programs
 from trecx.steps.pair import Pair
 
 SYNTHETIC = 1000
-EMULATED = 200
+EMULATED = 300
 RESULT, COSTS, OPINION = "verify.json", "costs.json", "second_opinion.json"
 ASKED = 100
 
@@ -130,9 +131,10 @@ def compare(pair: Pair, program: Build, chosen: Inputs, expected: Trace, actual:
 
 def layers(pair: Pair, program: Build, chosen: Inputs) -> Callable[[int], Iterable[Layer]]:
     """Outputs of every operator for one sample, as the oracle and the program compute them."""
-    computed = [op for stage in pair.plan.stages for op in stage.ops]
+    computed = [op for stage in split(pair.optimised) for op in stage.ops]
     answering = [op for e in pair.optimised.exits if (op := pair.optimised.producer(e.scores)) not in computed]
-    operators = [Operator(op.index, op.name, op.output.index) for op in (*computed, *answering) if op is not None]
+    every = [op for op in (*computed, *answering) if op is not None]
+    operators = [Operator(op.index, op.name, op.output.index, op.output.channels) for op in every]
     early = len(pair.limits)
 
     def of_sample(sample: int) -> Iterable[Layer]:

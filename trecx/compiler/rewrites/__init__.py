@@ -1,0 +1,1 @@
+"""The exact rewrites, one file per kind; `trecx.compiler.optimise` puts them in order."""
