@@ -28,8 +28,8 @@ def test_a_wheel_carries_its_own_copies(tmp_path):
     run = [sys.executable, "-c", SHOW]
     found = subprocess.run(run, cwd=tmp_path / "site", capture_output=True, text=True, check=True).stdout.split()
     assert found == [str(tmp_path / "site" / "trecx" / "_resources" / name) for name in ("templates", "firmware")]
-    kernels = {f"trecx/_resources/firmware/kernels/{p.name}" for p in (ROOT / "firmware" / "kernels").iterdir()}
-    assert kernels <= names
+    firmware = {path.relative_to(ROOT) for path in (ROOT / "firmware").rglob("*") if path.is_file()}
+    assert {f"trecx/_resources/{path.as_posix()}" for path in firmware} <= names
     assert "mlperf_tiny/pretrained/kws/kws.tflite" in names
 
 

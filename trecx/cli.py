@@ -87,7 +87,15 @@ def chosen(**options: Any) -> dict[str, Any]:
 
 run_argument = click.argument("run", type=click.Path(path_type=Path), default=Path("build/kws"))
 target_option = click.option(
-    "--target", "targets", multiple=True, help="host or cortex-m4; may be repeated [default: all]."
+    "--target",
+    "targets",
+    multiple=True,
+    help="host, cortex-m0, -m3, -m4, -m55 or riscv; may be repeated [default: host and cortex-m4].",
+)
+optimize_option = click.option(
+    "--optimize",
+    type=click.Choice(["time", "ram", "flash"]),
+    help="What kernels and memory plan are chosen for [default: time].",
 )
 points_option = click.option(
     "--points", type=click.FloatRange(0, 100), help="Accuracy that may be lost against the backbone alone [default: 1]."
@@ -133,6 +141,7 @@ seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Se
 @epochs_option
 @seed_option
 @target_option
+@optimize_option
 @samples_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: build/TASK].")
 @reporting
@@ -213,6 +222,7 @@ verb("report", help="Write and print the report with its curve.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory for a model [default: build/NAME].")
 @click.option("--name", help="Name of the C functions and files [default: the model's file name].")
 @target_option
+@optimize_option
 @reporting
 def compile_(
     source: Path, exits: Path | None, out: Path | None, name: str | None, as_json: bool, **options: Any
@@ -222,6 +232,7 @@ def compile_(
     \b
     trecx compile build/kws
     trecx compile model.tflite --exits exits.json --out build/mine
+    trecx compile model.tflite --target cortex-m55 --optimize ram
     """
     from trecx import pipeline
     from trecx.console import Console
@@ -239,9 +250,46 @@ def compile_(
 
 
 @main.command()
-@run_argument
+@click.argument("models", metavar="[MODEL...]", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    help="cortex-m0, -m3, -m4, -m55 or riscv; may be repeated [default: all whose tools are installed].",
+)
+@click.option("--optimize", type=click.Choice(["time", "ram", "flash"]), default="time", show_default=True)
+@click.option(
+    "--samples", type=click.IntRange(1), default=20, show_default=True, help="Answers compared with the oracle's."
+)
+@click.option("--variants", is_flag=True, help="Count the competing kernels of every operator instead.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.json and the picture bench.png.")
 @reporting
-def serve(run: Path, as_json: bool) -> None:
+def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Count what models cost on emulated targets: instructions, estimated cycles, memory, layer by layer.
+
+    MODEL is a .tflite, with its exits.json beside it or with one output; without one, the pair that ships is counted.
+    Models of MLPerf Tiny are shown beside recorded figures of TFLM and CMSIS-NN. See docs/bench.md.
+
+    \b
+    trecx bench
+    trecx bench kws.tflite ic.tflite --target cortex-m4 --out build/bench
+    """
+    from trecx.bench import bench as benchmark
+    from trecx.console import Console
+
+    result = benchmark.run(models, benchmark.Options(**options), Console(quiet=as_json))
+    click.echo(json.dumps(result.document, indent=2) if as_json else result.text, nl=as_json)
+    for problem in result.problems:
+        click.echo(f"Error: {problem}", err=True)
+    if result.problems:
+        sys.exit(1)
+
+
+@main.command()
+@run_argument
+@click.option("--target", help="Which of the run's emulated targets [default: the first].")
+@reporting
+def serve(run: Path, target: str | None, as_json: bool) -> None:
     """Run the firmware under QEMU with its UART on a pseudo-terminal, for MLPerf Tiny's runner.
 
     \b
@@ -250,7 +298,7 @@ def serve(run: Path, as_json: bool) -> None:
     from trecx import pipeline
     from trecx.console import Console
 
-    pipeline.serve(pipeline.resume(run, {}, "serve"), Console(quiet=as_json))
+    pipeline.serve(pipeline.resume(run, {}, "serve"), target, Console(quiet=as_json))
 
 
 @main.command()

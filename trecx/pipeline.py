@@ -188,7 +188,7 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
         "quantize": ((s.scheme, s.seed, s.epochs), LEARN),
         "calibrate": ((s.points, s.confidence), (*LEARN, *JUDGE)),
         "model": ((s.task,), ()),
-        "compile": ((s.name, s.task, s.targets, tools), COMPILE),
+        "compile": ((s.name, s.task, s.targets, s.optimize, tools), COMPILE),
         "verify": ((s.samples, s.targets, data, tools), JUDGE),
         "evaluate": ((data,), JUDGE),
         "report": ((s.task, s.targets), JUDGE),
@@ -210,13 +210,15 @@ def results(run: Run, name: str) -> dict[str, Any]:
     return {"run": str(run.path), "step": name, "folder": str(run.folder(FOLDERS[name])), "results": found}
 
 
-def serve(run: Run, console: Console) -> None:
+def serve(run: Run, target: str | None, console: Console) -> None:
     """Start the firmware in its emulator with the UART on a pseudo-terminal, until interrupted."""
     from trecx.device.serve import serve as start_serving
 
-    emulated = [p for p in firmware.programs(run.folder("firmware"), settings_of(run)) if p.target.emulator]
+    built = firmware.programs(run.folder("firmware"), settings_of(run))
+    emulated = [p for p in built if p.target.emulator and target in (None, p.target.name)]
     if not emulated:
+        what = f"the target {target!r}" if target else "an emulated target"
         raise TrecxError(
-            f"{run.path} has no firmware for an emulated target.", "Install its tools, then trecx compile."
+            f"{run.path} has no firmware for {what}.", "Install its tools, then trecx compile --target ..."
         )
     start_serving(emulated[0], console.line)

@@ -13,7 +13,8 @@ class Settings:
 
     `task` is a registered task, or None for a model of the user's own; `name` names the C files. `data` and `weights`
     are paths; `points` is the accuracy that calibration may lose with `confidence`, 0.5 meaning as observed; `epochs`
-    of training, None for the recipe's own; no `targets` means all; `samples` limits verification.
+    of training, None for the recipe's own; no `targets` means the default ones; `optimize` is what kernels are chosen
+    for, "time", "ram" or "flash"; `samples` limits verification.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Settings:
     seed: int = 1
     epochs: int | None = None
     targets: tuple[str, ...] = ()
+    optimize: str = "time"
     samples: int | None = None
 
     def changed(self, options: dict[str, Any]) -> "Settings":

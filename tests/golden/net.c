@@ -6,10 +6,9 @@
 #include "net_data.h"
 #include "kernels/exit_check.h"
 #include "kernels/average_pool_2d.h"
-#include "kernels/conv_1x1.h"
-#include "kernels/conv_2d.h"
-#include "kernels/depthwise_conv_2d.h"
 #include "kernels/fully_connected.h"
+#include "kernels/portable/conv_2d_dot.h"
+#include "kernels/portable/depthwise_conv_2d.h"
 #include "kernels/quantize.h"
 #include "kernels/softmax.h"
 
@@ -32,8 +31,8 @@ static uint32_t limits[1] = { 131072u };
 /* Layers of equal shape share one function, specialised by the C compiler for the constants it passes on. */
 
 /* CONV_2D 12x9x2 -> 12x9x4 */
-static void conv_2d_0(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const int8_t *shifts) {
-  trecx_conv_2d(input, output, weights, bias, multipliers, shifts, (trecx_conv_2d_params){
+static void portable_conv_2d_dot_0(const int8_t *input, int8_t *output, int8_t *scratch, const int16_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
+  trecx_portable_conv_2d_dot(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_conv_2d_dot_params){
       .input_height = 12,
       .input_width = 9,
       .input_channels = 2,
@@ -48,7 +47,7 @@ static void conv_2d_0(const int8_t *input, int8_t *output, const int8_t *weights
       .output_width = 9,
       .output_channels = 4,
       .input_zero_point = -59,
-      .shifts_right = 1,
+      .length = 16,
       .output_zero_point = -128,
       .output_min = -128,
       .output_max = 127,
@@ -56,11 +55,11 @@ static void conv_2d_0(const int8_t *input, int8_t *output, const int8_t *weights
 }
 
 /* DEPTHWISE_CONV_2D 12x9x4 -> 12x9x4 */
-static void depthwise_conv_2d_0(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const int8_t *shifts) {
-  trecx_depthwise_conv_2d(input, output, weights, bias, multipliers, shifts, (trecx_depthwise_conv_2d_params){
+static void portable_depthwise_conv_2d_0(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
+  trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_depthwise_conv_2d_params){
       .input_height = 12,
       .input_width = 9,
-      .input_channels = 4,
+      .channels = 4,
       .input_stride = 4,
       .kernel_height = 3,
       .kernel_width = 3,
@@ -70,9 +69,10 @@ static void depthwise_conv_2d_0(const int8_t *input, int8_t *output, const int8_
       .pad_left = 1,
       .output_height = 12,
       .output_width = 9,
-      .depth_multiplier = 1,
+      .band_height = 12,
+      .band_width = 11,
       .input_zero_point = -128,
-      .shifts_right = 1,
+      .narrow = 1,
       .output_zero_point = -128,
       .output_min = -128,
       .output_max = 127,
@@ -80,13 +80,23 @@ static void depthwise_conv_2d_0(const int8_t *input, int8_t *output, const int8_
 }
 
 /* CONV_2D 12x9x4 -> 12x9x4 */
-static void conv_1x1_0(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const int8_t *shifts) {
-  trecx_conv_1x1(input, output, weights, bias, multipliers, shifts, (trecx_conv_1x1_params){
-      .pixels = 108,
+static void portable_conv_2d_dot_1(const int8_t *input, int8_t *output, int8_t *scratch, const int16_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
+  trecx_portable_conv_2d_dot(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_conv_2d_dot_params){
+      .input_height = 12,
+      .input_width = 9,
       .input_channels = 4,
       .input_stride = 4,
+      .kernel_height = 1,
+      .kernel_width = 1,
+      .stride_height = 1,
+      .stride_width = 1,
+      .pad_top = 0,
+      .pad_left = 0,
+      .output_height = 12,
+      .output_width = 9,
       .output_channels = 4,
-      .shifts_right = 1,
+      .input_zero_point = -128,
+      .length = 16,
       .output_zero_point = -128,
       .output_min = -128,
       .output_max = 127,
@@ -94,11 +104,11 @@ static void conv_1x1_0(const int8_t *input, int8_t *output, const int8_t *weight
 }
 
 /* DEPTHWISE_CONV_2D 12x9x2 -> 6x5x2 */
-static void depthwise_conv_2d_1(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const int8_t *shifts) {
-  trecx_depthwise_conv_2d(input, output, weights, bias, multipliers, shifts, (trecx_depthwise_conv_2d_params){
+static void portable_depthwise_conv_2d_1(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
+  trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_depthwise_conv_2d_params){
       .input_height = 12,
       .input_width = 9,
-      .input_channels = 2,
+      .channels = 2,
       .input_stride = 4,
       .kernel_height = 3,
       .kernel_width = 3,
@@ -108,9 +118,10 @@ static void depthwise_conv_2d_1(const int8_t *input, int8_t *output, const int8_
       .pad_left = 1,
       .output_height = 6,
       .output_width = 5,
-      .depth_multiplier = 1,
+      .band_height = 6,
+      .band_width = 11,
       .input_zero_point = -128,
-      .shifts_right = 1,
+      .narrow = 1,
       .output_zero_point = -128,
       .output_min = -128,
       .output_max = 127,
@@ -181,11 +192,11 @@ static void average_pool_2d_1(const int8_t *input, int8_t *output) {
 }
 
 /* DEPTHWISE_CONV_2D 12x9x2 -> 12x9x2 */
-static void depthwise_conv_2d_2(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const int8_t *shifts) {
-  trecx_depthwise_conv_2d(input, output, weights, bias, multipliers, shifts, (trecx_depthwise_conv_2d_params){
+static void portable_depthwise_conv_2d_2(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
+  trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_depthwise_conv_2d_params){
       .input_height = 12,
       .input_width = 9,
-      .input_channels = 2,
+      .channels = 2,
       .input_stride = 4,
       .kernel_height = 3,
       .kernel_width = 3,
@@ -195,9 +206,10 @@ static void depthwise_conv_2d_2(const int8_t *input, int8_t *output, const int8_
       .pad_left = 1,
       .output_height = 12,
       .output_width = 9,
-      .depth_multiplier = 1,
+      .band_height = 12,
+      .band_width = 11,
       .input_zero_point = -128,
-      .shifts_right = 1,
+      .narrow = 1,
       .output_zero_point = -128,
       .output_min = -128,
       .output_max = 127,
@@ -268,7 +280,7 @@ void net_init(void) {
 }
 
 int8_t *net_input(void) {
-  return net_arena + 432;
+  return net_arena + 216;
 }
 
 int net_set_threshold(uint8_t exit, uint32_t limit) {
@@ -284,51 +296,51 @@ void net_run(net_result_t *result) {
 
   /* ---- Stage 0, to exit "early": 9,672 MACs ---- */
   /* 0 CONV_2D 12x9x2 -> 12x9x4 */
-  conv_2d_0(arena + 432, arena + 0, op0_weights, op0_bias, op0_multipliers, op0_shifts);
+  portable_conv_2d_dot_0(arena + 216, arena + 0, arena + 432, op0_weights, op0_bias, op0_multipliers, op0_rights);
   TRECX_HOOK(0, arena + 0, 432);
   /* 1 DEPTHWISE_CONV_2D 12x9x4 -> 12x9x4 */
-  depthwise_conv_2d_0(arena + 0, arena + 432, op1_weights, op1_bias, op1_multipliers, op1_shifts);
-  TRECX_HOOK(1, arena + 432, 432);
+  portable_depthwise_conv_2d_0(arena + 0, arena + 0, arena + 432, op1_weights, op1_bias, op1_multipliers, op1_rights);
+  TRECX_HOOK(1, arena + 0, 432);
   /* 2 CONV_2D 12x9x4 -> 12x9x4 */
-  conv_1x1_0(arena + 432, arena + 0, op2_weights, op2_bias, op2_multipliers, op2_shifts);
+  portable_conv_2d_dot_1(arena + 0, arena + 0, arena + 432, op2_weights, op2_bias, op2_multipliers, op2_rights);
   TRECX_HOOK(2, arena + 0, 432);
   /* 16 DEPTHWISE_CONV_2D 12x9x2 -> 6x5x2 */
-  depthwise_conv_2d_1(arena + 0, arena + 432, op16_weights, op16_bias, op16_multipliers, op16_shifts);
-  TRECX_HOOK(16, arena + 432, 60);
+  portable_depthwise_conv_2d_1(arena + 0, arena + 576, arena + 432, op16_weights, op16_bias, op16_multipliers, op16_rights);
+  TRECX_HOOK(16, arena + 576, 60);
   /* 17 AVERAGE_POOL_2D 6x5x2 -> 3x2x2 */
-  average_pool_2d_0(arena + 432, arena + 492);
-  TRECX_HOOK(17, arena + 492, 12);
+  average_pool_2d_0(arena + 576, arena + 432);
+  TRECX_HOOK(17, arena + 432, 12);
   /* 19 FULLY_CONNECTED 12 -> 5 */
-  fully_connected_0(arena + 492, arena + 432, op19_weights, op19_bias, op19_multipliers, op19_shifts);
-  TRECX_HOOK(19, arena + 432, 5);
-  if (trecx_exit_sum(arena + 432, NET_CLASSES, exit0_check) <= limits[0]) {
-    softmax_0(arena + 432, result->scores, op20_exponentials);
+  fully_connected_0(arena + 432, arena + 444, op19_weights, op19_bias, op19_multipliers, op19_shifts);
+  TRECX_HOOK(19, arena + 444, 5);
+  if (trecx_exit_sum(arena + 444, NET_CLASSES, exit0_check) <= limits[0]) {
+    softmax_0(arena + 444, result->scores, op20_exponentials);
     TRECX_HOOK(20, result->scores, NET_CLASSES);
-    answer(result, 0, arena + 432);
+    answer(result, 0, arena + 444);
     return;
   }
 
   /* ---- Stage 1, to exit "final": 7,590 MACs ---- */
   /* 3 DEPTHWISE_CONV_2D 12x9x4 -> 12x9x4 */
-  depthwise_conv_2d_0(arena + 0, arena + 432, op3_weights, op3_bias, op3_multipliers, op3_shifts);
-  TRECX_HOOK(3, arena + 432, 432);
+  portable_depthwise_conv_2d_0(arena + 0, arena + 0, arena + 432, op3_weights, op3_bias, op3_multipliers, op3_rights);
+  TRECX_HOOK(3, arena + 0, 432);
   /* 4 CONV_2D 12x9x4 -> 12x9x4 */
-  conv_1x1_0(arena + 432, arena + 0, op4_weights, op4_bias, op4_multipliers, op4_shifts);
+  portable_conv_2d_dot_1(arena + 0, arena + 0, arena + 432, op4_weights, op4_bias, op4_multipliers, op4_rights);
   TRECX_HOOK(4, arena + 0, 432);
   /* 5 AVERAGE_POOL_2D 12x9x4 -> 1x1x4 */
-  average_pool_2d_1(arena + 0, arena + 648);
-  TRECX_HOOK(5, arena + 648, 4);
+  average_pool_2d_1(arena + 0, arena + 804);
+  TRECX_HOOK(5, arena + 804, 4);
   /* 8 DEPTHWISE_CONV_2D 12x9x2 -> 12x9x2 */
-  depthwise_conv_2d_2(arena + 0, arena + 432, op8_weights, op8_bias, op8_multipliers, op8_shifts);
+  portable_depthwise_conv_2d_2(arena + 0, arena + 432, arena + 648, op8_weights, op8_bias, op8_multipliers, op8_rights);
   TRECX_HOOK(8, arena + 432, 216);
   /* 9 AVERAGE_POOL_2D 12x9x2 -> 1x1x2 */
   average_pool_2d_2(arena + 432, arena + 0);
   TRECX_HOOK(9, arena + 0, 2);
   /* 11 QUANTIZE 2 -> 2 */
-  quantize_0(arena + 0, arena + 652);
-  TRECX_HOOK(11, arena + 652, 2);
+  quantize_0(arena + 0, arena + 808);
+  TRECX_HOOK(11, arena + 808, 2);
   /* 13 FULLY_CONNECTED 6 -> 5 */
-  fully_connected_1(arena + 648, arena + 0, op13_weights, op13_bias, op19_multipliers, op19_shifts);
+  fully_connected_1(arena + 804, arena + 0, op13_weights, op13_bias, op19_multipliers, op19_shifts);
   TRECX_HOOK(13, arena + 0, 5);
   {
     softmax_0(arena + 0, result->scores, op20_exponentials);

@@ -4,10 +4,12 @@
 
 #include <stdint.h>
 
-/* 0 CONV_2D: weights, 4x2x2x2 */
-static const int8_t op0_weights[32] = {
-  -123, -83, 80, 38, 105, 1, 27, 120, 59, 34, 11, 15, 111, -57, 81, 44, -127, -27, 91, 14, -119, 68, 59, 88,
-  -83, -105, 93, -122, 11, -107, -51, -5,
+/* 0 CONV_2D: weights, 4x16 */
+static const int16_t op0_weights[64] = {
+  -123, -83, 80, 38, 105, 1, 27, 120, 0, 0, 0, 0, 0, 0, 0, 0,
+  59, 34, 11, 15, 111, -57, 81, 44, 0, 0, 0, 0, 0, 0, 0, 0,
+  -127, -27, 91, 14, -119, 68, 59, 88, 0, 0, 0, 0, 0, 0, 0, 0,
+  -83, -105, 93, -122, 11, -107, -51, -5, 0, 0, 0, 0, 0, 0, 0, 0,
 };
 
 /* 0 CONV_2D: bias, 4 */
@@ -20,15 +22,15 @@ static const int32_t op0_multipliers[4] = {
   1379751936, 1164684928, 1933936384, 1875960832,
 };
 
-/* 0 CONV_2D: shifts, 4 */
-static const int8_t op0_shifts[4] = {
-  -9, -8, -7, -7,
+/* 0 CONV_2D: rights, 4 */
+static const uint8_t op0_rights[4] = {
+  9u, 8u, 7u, 7u,
 };
 
-/* 1 DEPTHWISE_CONV_2D: weights, 1x3x3x4 */
+/* 1 DEPTHWISE_CONV_2D: weights, 4x9 */
 static const int8_t op1_weights[36] = {
-  -30, 78, 123, -31, 47, 115, 38, 87, 48, 52, -28, 96, -93, 20, 56, 88, 6, -32, -48, -20, -4, 56, 99, -109,
-  111, 8, -36, 44, 18, -63, -45, 56, 24, 1, -41, 66,
+  -30, 47, 48, -93, 6, -4, 111, 18, 24, 78, 115, 52, 20, -32, 56, 8, -63, 1, 123, 38, -28, 56, -48, 99,
+  -36, -45, -41, -31, 87, 96, 88, -20, -109, 44, 56, 66,
 };
 
 /* 1 DEPTHWISE_CONV_2D: bias, 4 */
@@ -41,14 +43,17 @@ static const int32_t op1_multipliers[4] = {
   1238664320, 1673686656, 1816581248, 1930894208,
 };
 
-/* 1 DEPTHWISE_CONV_2D: shifts, 4 */
-static const int8_t op1_shifts[4] = {
-  -6, -8, -7, -9,
+/* 1 DEPTHWISE_CONV_2D: rights, 4 */
+static const uint8_t op1_rights[4] = {
+  6u, 8u, 7u, 9u,
 };
 
-/* 2 CONV_2D: weights, 4x1x1x4 */
-static const int8_t op2_weights[16] = {
-  73, -47, -66, 74, 96, -107, -113, 44, -42, 19, -89, 92, -13, 101, 76, 52,
+/* 2 CONV_2D: weights, 4x16 */
+static const int16_t op2_weights[64] = {
+  73, -47, -66, 74, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  96, -107, -113, 44, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  -42, 19, -89, 92, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  -13, 101, 76, 52, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 };
 
 /* 2 CONV_2D: bias, 4 */
@@ -61,14 +66,14 @@ static const int32_t op2_multipliers[4] = {
   1614293888, 1275699200, 1531959168, 1997567872,
 };
 
-/* 2 CONV_2D: shifts, 4 */
-static const int8_t op2_shifts[4] = {
-  -9, -7, -8, -9,
+/* 2 CONV_2D: rights, 4 */
+static const uint8_t op2_rights[4] = {
+  9u, 7u, 8u, 9u,
 };
 
-/* 16 DEPTHWISE_CONV_2D: weights, 1x3x3x2 */
+/* 16 DEPTHWISE_CONV_2D: weights, 2x9 */
 static const int8_t op16_weights[18] = {
-  -112, 15, -12, -54, -12, -22, -2, 81, 83, 32, 54, 117, 35, -33, -107, 13, -68, 24,
+  -112, -12, -12, -2, 83, 54, 35, -107, -68, 15, -54, -22, 81, 32, 117, -33, 13, 24,
 };
 
 /* 16 DEPTHWISE_CONV_2D: bias, 2 */
@@ -81,9 +86,9 @@ static const int32_t op16_multipliers[2] = {
   1186733312, 1269530112,
 };
 
-/* 16 DEPTHWISE_CONV_2D: shifts, 2 */
-static const int8_t op16_shifts[2] = {
-  -6, -8,
+/* 16 DEPTHWISE_CONV_2D: rights, 2 */
+static const uint8_t op16_rights[2] = {
+  6u, 8u,
 };
 
 /* 19 FULLY_CONNECTED: weights, 5x12 */
@@ -168,10 +173,10 @@ static const int32_t op20_exponentials[256] = {
   0, 0, 0, 0, 0, 0,
 };
 
-/* 3 DEPTHWISE_CONV_2D: weights, 1x3x3x4 */
+/* 3 DEPTHWISE_CONV_2D: weights, 4x9 */
 static const int8_t op3_weights[36] = {
-  -51, 103, 44, 100, -77, 66, 113, -115, -34, 35, -101, 3, 33, 67, 109, -23, -15, -7, 116, -78, 0, -115, -19, 114,
-  31, -38, 126, 26, 114, -123, -10, 85, 66, -24, -1, -20,
+  -51, -77, -34, 33, -15, 0, 31, 114, 66, 103, 66, 35, 67, -7, -115, -38, -123, -24, 44, 113, -101, 109, 116, -19,
+  126, -10, -1, 100, -115, 3, -23, -78, 114, 26, 85, -20,
 };
 
 /* 3 DEPTHWISE_CONV_2D: bias, 4 */
@@ -184,14 +189,17 @@ static const int32_t op3_multipliers[4] = {
   1109417088, 1300695552, 2091917696, 2034175104,
 };
 
-/* 3 DEPTHWISE_CONV_2D: shifts, 4 */
-static const int8_t op3_shifts[4] = {
-  -6, -7, -7, -7,
+/* 3 DEPTHWISE_CONV_2D: rights, 4 */
+static const uint8_t op3_rights[4] = {
+  6u, 7u, 7u, 7u,
 };
 
-/* 4 CONV_2D: weights, 4x1x1x4 */
-static const int8_t op4_weights[16] = {
-  -94, 58, 120, 109, 43, 119, 95, -124, -97, 93, -106, 123, 83, 117, -36, -90,
+/* 4 CONV_2D: weights, 4x16 */
+static const int16_t op4_weights[64] = {
+  -94, 58, 120, 109, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  43, 119, 95, -124, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  -97, 93, -106, 123, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  83, 117, -36, -90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 };
 
 /* 4 CONV_2D: bias, 4 */
@@ -204,14 +212,14 @@ static const int32_t op4_multipliers[4] = {
   1340532736, 1238245248, 1154674688, 1462320640,
 };
 
-/* 4 CONV_2D: shifts, 4 */
-static const int8_t op4_shifts[4] = {
-  -6, -6, -6, -7,
+/* 4 CONV_2D: rights, 4 */
+static const uint8_t op4_rights[4] = {
+  6u, 6u, 6u, 7u,
 };
 
-/* 8 DEPTHWISE_CONV_2D: weights, 1x3x3x2 */
+/* 8 DEPTHWISE_CONV_2D: weights, 2x9 */
 static const int8_t op8_weights[18] = {
-  -92, 108, 120, -60, -19, 10, 40, -15, -90, 110, 49, -117, 80, 59, -81, 29, 0, -120,
+  -92, 120, -19, 40, -90, 49, 80, -81, 0, 108, -60, 10, -15, 110, -117, 59, 29, -120,
 };
 
 /* 8 DEPTHWISE_CONV_2D: bias, 2 */
@@ -224,9 +232,9 @@ static const int32_t op8_multipliers[2] = {
   2054156544, 1257759488,
 };
 
-/* 8 DEPTHWISE_CONV_2D: shifts, 2 */
-static const int8_t op8_shifts[2] = {
-  -7, -9,
+/* 8 DEPTHWISE_CONV_2D: rights, 2 */
+static const uint8_t op8_rights[2] = {
+  7u, 9u,
 };
 
 /* 13 FULLY_CONNECTED: weights, 5x6 */

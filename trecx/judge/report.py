@@ -85,6 +85,8 @@ KEYS = (
     ("targets[].flash, ram", "bytes of flash and of static RAM of the firmware, arena included, or null"),
     ("targets[].model_flash", "bytes of flash of the model alone (weights, tables, code), or null"),
     ("targets[].arena, stack", "bytes of the activation arena and of the deepest stack of one inference, or null"),
+    ("targets[].arena_bound", "bytes below which no placement of the same buffers can come, or null"),
+    ("targets[].optimize", "what kernels and memory plan were chosen for: time, ram or flash, or null"),
     ("curve[].threshold, exit_rate, accuracy, macs", "accuracy against mean MACs over all thresholds, thinned"),
     ("provenance", "where the weights come from: the provenance file as it is, or null"),
     ("warnings[]", "complete sentences"),
@@ -167,6 +169,8 @@ class TargetReport:
     ram: int | None = None
     arena: int | None = None
     stack: int | None = None
+    arena_bound: int | None = None
+    optimize: str | None = None
 
 
 @dataclass(frozen=True)

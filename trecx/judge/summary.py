@@ -50,6 +50,9 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     if any(t.flash is not None for t in report.targets):
         yield ""
         yield _targets(report)
+        if applied := [f"{r.name} ({r.count})" for r in report.rewrites if r.count]:
+            yield ""
+            yield Padding(f"Exact rewrites: {', '.join(applied)}.", (0, 0, 0, 2))
     yield ""
     if report.verification:
         for outcome in report.verification:

@@ -1,15 +1,17 @@
 """The compile step: C from the pair, with known answers from the oracle, and a program for each target."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, emit, known_answer_input
+from trecx.compiler.memory_map import MemoryMap, memory_map
 from trecx.compiler.plan import plan_memory
-from trecx.compiler.target import TARGETS, Target
+from trecx.compiler.target import DEFAULT, TARGETS, Target
 from trecx.console import Step
-from trecx.device.build import Build, build, load
+from trecx.device.build import Build, Options, build, load
 from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import reference
 from trecx.judge.record import forced
@@ -22,24 +24,31 @@ from trecx.steps.data import task
 from trecx.steps.pair import Pair
 
 SEEDS = (1, 2)
-LEFT_OUT = "left_out.json"
+LEFT_OUT, SIZES, PLAN = "left_out.json", "sizes.json", "plan.json"
+PROGRAM = "build"  # the folder of a target's program, inside that of its sources
 # What MLPerf Tiny's runner calls the task's model.
 RUNNER_NAMES = {"kws": "kws01", "ic": "ic01", "vww": "vww01"}
 
 
 def targets(settings: Settings) -> tuple[Target, ...]:
-    """The targets of a run, by name; all of them by default."""
+    """The targets of a run, by name; the default ones where none is named."""
     known = {target.name: target for target in TARGETS}
     unknown = [name for name in settings.targets if name not in known]
     if unknown:
         raise TrecxError([f"There is no target {name!r}." for name in unknown], f"Targets: {', '.join(known)}.")
-    return tuple(known[name] for name in settings.targets) if settings.targets else TARGETS
+    return tuple(known[name] for name in settings.targets) if settings.targets else DEFAULT
 
 
 def programs(firmware: Path, settings: Settings) -> tuple[Build, ...]:
     """The programs that the compile step left."""
-    found = (load(firmware / "build" / target.name, target) for target in targets(settings))
+    found = (load(firmware / target.name / PROGRAM, target) for target in targets(settings))
     return tuple(program for program in found if program is not None)
+
+
+def plan_of(firmware: Path, target: Target) -> MemoryMap | None:
+    """The memory plan of a target's program."""
+    found: MemoryMap | None = kept(MemoryMap, firmware / target.name / PLAN)
+    return found
 
 
 def left_out(firmware: Path) -> tuple[str, ...]:
@@ -48,34 +57,49 @@ def left_out(firmware: Path) -> tuple[str, ...]:
 
 
 def compile_pair(settings: Settings, model: Path, out: Path, step: Step) -> None:
-    """Emit C and build it for every target this machine has the tools for."""
+    """Emit C for every target, each in a folder of its own, and build it where this machine has the tools."""
     pair = pairs.read(model)
     chosen = targets(settings)
-    for target in chosen:
-        plan_memory(pair.optimised, target)
-    title = task(settings.task).title if settings.task else settings.name
-    names = Names(
+    plans = [plan_memory(pair.optimised, target, settings.optimize) for target in chosen]
+    answers = known_answers(pair)
+    missing_tools, built = [], []
+    with step.progress("targets") as progress:
+        for k, (target, plan) in enumerate(zip(chosen, plans, strict=True), 1):
+            folder = out / target.name
+            _write(emit(pair.optimised, plan, names(settings, pair), pair.thresholds, answers), folder)
+            _write(project.files(settings.name, target, plan.optimize), folder)
+            write_json(folder / PLAN, asdict(memory_map(pair.optimised, plan)))
+            try:
+                built.append(build(folder, target, folder / PROGRAM, options=Options(optimize=plan.optimize)))
+            except ToolMissing as missing:
+                missing_tools.append(f"Not built for {target.title}: {' '.join(missing.problems)} {missing.hint}")
+            progress(k, len(chosen))
+    if not built:
+        raise ToolMissing(missing_tools, "Install a compiler and compile again.")
+    step.outcome = "; ".join(f"{p.target.name}: arena {p.sizes.arena:,}, network {_kib(p)}" for p in built)
+    write_json(out / LEFT_OUT, missing_tools)
+    write_json(out / SIZES, {program.target.name: asdict(program.sizes) for program in built})
+
+
+def names(settings: Settings, pair: Pair) -> Names:
+    """What the C is called."""
+    return Names(
         name=settings.name,
-        title=title,
+        title=task(settings.task).title if settings.task else settings.name,
         sha256=pair.exits.model_sha256,
         class_names=pair.exits.classes,
         runner_name=RUNNER_NAMES.get(settings.task or "", settings.name),
     )
-    files = emit(pair.optimised, pair.plan, names, pair.thresholds, known_answers(pair))
-    files |= project.files(settings.name, chosen)
+
+
+def _kib(program: Build) -> str:
+    return f"{program.sizes.network_flash / 1024:.1f} KiB"
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
     for name, text in files.items():
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(text, encoding="utf-8")
-    missing_tools, built = [], []
-    for target in chosen:
-        try:
-            built.append(build(out, target, out / "build" / target.name))
-        except ToolMissing as missing:
-            missing_tools.append(f"Not built for {target.title}: {' '.join(missing.problems)} {missing.hint}")
-    if not built:
-        raise ToolMissing(missing_tools, "Install a compiler and compile again.")
-    step.outcome = f"{len(files)} files, arena {pair.plan.arena_size:,} bytes; built for {_names(built)}"
-    write_json(out / LEFT_OUT, missing_tools)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def known_answers(pair: Pair) -> KnownAnswers:
@@ -98,7 +122,3 @@ def known_answers(pair: Pair) -> KnownAnswers:
             label = int(logits.argmax())
             cases.append(KnownAnswer(seed, limits, exit_, label, tuple(scores.tolist()), tuple(logits.tolist())))
     return KnownAnswers(reference.tflm_version(), tuple(cases))
-
-
-def _names(built: Sequence[Build]) -> str:
-    return ", ".join(program.target.name for program in built)

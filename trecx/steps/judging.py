@@ -13,7 +13,7 @@ from trecx.console import Step
 from trecx.device import run as device
 from trecx.device import toolchain
 from trecx.errors import TrecxError
-from trecx.judge import curve, report, summary
+from trecx.judge import curve, memory_map, report, summary
 from trecx.judge.calibrate import Calibration, break_even
 from trecx.judge.evaluate import Evaluation, accuracy, evaluate
 from trecx.judge.record import record
@@ -24,7 +24,7 @@ from trecx.run import write_json
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, quantized, task
-from trecx.steps.firmware import left_out, programs
+from trecx.steps.firmware import left_out, plan_of, programs
 from trecx.steps.learning import answer
 from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.proof import COSTS, OPINION, RESULT, Costs
@@ -135,6 +135,9 @@ def write_report(settings: Settings, folders: dict[str, Path], out: Path, step: 
     report.write(document, out / "report.json")
     (out / "report.txt").write_text(summary.text(document), encoding="utf-8")
     curve.draw(document, out)
+    for program in programs(folders["compile"], settings):
+        if (plan := plan_of(folders["compile"], program.target)) is not None:
+            memory_map.draw(plan, out, f"{settings.name} on {program.target.title}", f"memory-{program.target.name}")
     step.outcome = ", ".join(sorted(path.name for path in out.iterdir()))
 
 
@@ -186,6 +189,8 @@ def _targets(
         entry = report.TargetReport(target.name, target.title, versions.get(target.compiler, target.compiler))
         if target.emulator is not None:
             entry = replace(entry, flash=sizes.flash, model_flash=sizes.network_flash, ram=sizes.ram, arena=sizes.arena)
+            if (plan := plan_of(folders["compile"], target)) is not None:
+                entry = replace(entry, optimize=plan.optimize, arena_bound=plan.lower_bound)
             entry = _counted(entry, folders["verify"], judged)
         found.append(entry)
     return tuple(found)

@@ -1,6 +1,7 @@
 """The pair that a run compiles, read from its `model/` folder."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from trecx import criteria
@@ -8,7 +9,7 @@ from trecx import exits as door
 from trecx.compiler import tflite
 from trecx.compiler.ir import Graph
 from trecx.compiler.optimise import optimise
-from trecx.compiler.plan import Plan, plan_memory
+from trecx.compiler.plan import split
 from trecx.errors import TrecxError
 
 BACKBONE = "backbone.tflite"
@@ -16,7 +17,7 @@ BACKBONE = "backbone.tflite"
 
 @dataclass(frozen=True)
 class Pair:
-    """A model with its exits: `graph` as in the file, `optimised` and `plan` as it is compiled.
+    """A model with its exits: `graph` as in the file, `optimised` as it is compiled.
 
     `logits` and `scores` are tensor indices, one per exit; `scales`, `limits` and `thresholds` belong to early exits.
     """
@@ -26,7 +27,6 @@ class Pair:
     exits: door.Exits
     graph: Graph
     optimised: Graph
-    plan: Plan
 
     @property
     def logits(self) -> tuple[int, ...]:
@@ -55,8 +55,8 @@ class Pair:
 
     @property
     def macs(self) -> tuple[int, ...]:
-        """MACs from the input to each exit's answer."""
-        return tuple(self.plan.macs_to(k) for k in range(len(self.graph.exits)))
+        """MACs of the model as in the file, from the input to each exit's answer; the C may execute fewer."""
+        return tuple(accumulate(stage.macs for stage in split(self.graph)))
 
 
 def read(folder: Path) -> Pair:
@@ -89,5 +89,4 @@ def plain(path: Path, classes: tuple[str, ...] | None = None) -> Pair:
 
 
 def _pair(path: Path, exits: door.Exits, graph: Graph) -> Pair:
-    optimised = optimise(graph)
-    return Pair(path, path.read_bytes(), exits, graph, optimised, plan_memory(optimised))
+    return Pair(path, path.read_bytes(), exits, graph, optimise(graph))
