@@ -3,7 +3,7 @@
 #include "app/console.h"
 #include "boards/board.h"
 
-#define MOST_MARKS 512u /* two of the start, one per operator; what comes after them is not printed */
+#define MOST_MARKS 4096u /* two of the start, one per operator */
 
 static struct {
   uint32_t index;
@@ -31,6 +31,10 @@ __attribute__((noinline)) void profile_mark(uint32_t index) {
 
 void profile_print(void) {
   const uint32_t overhead = marks[1].ticks - marks[0].ticks;
+  if (count == MOST_MARKS) {
+    put_text("m-operators-[more than there is memory for]\r\n");
+    return;
+  }
   put_text("m-operators-[");
   for (uint32_t k = 2; k < count; k++) {
     const uint32_t ticks = marks[k].ticks - marks[k - 1].ticks;

@@ -62,3 +62,24 @@ def windows(rows: Window, columns: Window, pixel_stride: int, channels: int, til
             left = min(max(x * columns.stride - columns.before, 0), columns.size - 1)
             end = min(x + tile, columns.output)
             yield Step((top * columns.size + left) * pixel_stride, (y * columns.output + end) * channels)
+
+
+def pairs_of_rows(rows: Window, columns: Window) -> Iterator[Step]:
+    """The steps, in pixels, of a kernel that copies two more input rows, the first four, before it writes the output
+    rows whose windows it has then: two of them, or one at stride 2."""
+    at_once = 2 if rows.stride == 1 else 1
+    for step, y in enumerate(range(0, rows.output, at_once)):
+        row = max(2 * step + 2 - rows.before, 0) if step else 0
+        yield Step(min(row, rows.size) * columns.size, min(y + at_once, rows.output) * columns.output)
+
+
+def one_channel_after_another(steps: Iterable[Step], pixel_stride: int, channels: int) -> Exactly | None:
+    """The distance of a kernel that goes through the whole image per channel; `steps` are one channel's, in pixels.
+
+    In place, where pixels of the input are n times as far apart as those of the output, output p of a channel covers
+    the input of the same channel in pixel p / n, or one outside the view where n does not divide p; never the input of
+    another channel. At any other distance it does.
+    """
+    apart, rest = divmod(pixel_stride, channels)
+    safe = rest == 0 and distance(Step(step.reads_from * apart, step.writes_to) for step in steps) == 0
+    return Exactly(0) if safe else None

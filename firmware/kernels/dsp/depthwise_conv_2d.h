@@ -1,6 +1,7 @@
-/* DEPTHWISE_CONV_2D, int8, NHWC, 3x3, stride 1 or 2 (the same both ways), depth multiplier 1; for the DSP extension.
+/* DEPTHWISE_CONV_2D, int8, NHWC, 3x3, stride 1 or 2 (the same both ways), depth multiplier 1, with an activation that
+ * clamps at the zero point, -128, and only there; for the DSP extension.
  *
- *   out[y][x][o] = clamp(zo + requantize(bias[o] + sum of w[ky][kx][o] * in[y * s - top + ky][x * s - left + kx][o]))
+ *   out[y][x][o] = clamp(requantize(bias[o] + sum of w[ky][kx][o] * in[y * s - top + ky][x * s - left + kx][o]) - 128)
  *
  * Channel by channel over the whole image. Two rows of the channel at a time go into `scratch` as words of int16, the
  * upper row in the low half, with columns of the input's zero point where the image is padded. A column of two such
@@ -14,13 +15,14 @@
  * Where input and output have one shape, rows and columns may change places: long rows, and an even number, cost least.
  *
  * Weights are halves of 256 * w, so that unpacking a word takes a mask only, and a sum is 256 times the accumulator.
- * Where the activation clamps at the zero point, -128, the two roundings of requantize.h are one: negative values come
- * to -128 however they are rounded, and for others, with t = 7 - shift,
+ * With that clamp, the two roundings of requantize.h are one: negative values come to -128 however they are rounded,
+ * and for others, with t = 7 - shift,
  *
  *   (((acc * m + 2^30) >> 31) + 2^(-shift - 1)) >> -shift  =  (hi32(256 * acc * m) + 2^6 + 2^(t - 1)) >> t
  *
- * which is SMMLA, ASR, SSAT. All layers share one loop in assembly for this (_pair, _row): shapes are no constants in
- * it, and 14 registers hold what no compiler keeps in them. */
+ * which is SMMLA, ASR, SSAT. Rounding and zero point fit a word for shifts in -16..-1; a channel with any other is
+ * computed in C. All layers share one loop in assembly (_pair, _row): shapes are no constants in it, and 14 registers
+ * hold what no compiler keeps in them. */
 #ifndef TRECX_KERNELS_DSP_DEPTHWISE_CONV_2D_H
 #define TRECX_KERNELS_DSP_DEPTHWISE_CONV_2D_H
 
@@ -35,9 +37,6 @@ typedef struct {
   int32_t stride;
   int32_t pad_top, pad_left;
   int32_t input_zero_point;
-  int32_t rectified;    /* output_min = output_zero_point = -128, output_max = 127, all shifts are in -16..-1 */
-  int32_t shifts_right; /* all shifts are negative */
-  int32_t output_zero_point, output_min, output_max;
 } trecx_dsp_depthwise_conv_2d_params;
 
 /* What a row of output of one channel needs; the assembly knows the offsets. Weights are, for each column of the
@@ -51,6 +50,7 @@ typedef struct {
   int32_t row;  /* bytes from a row of output to the next */
   int32_t step; /* bytes from an output to the next in its row */
   const trecx_word *end;
+  int32_t single; /* the two roundings are one */
 } trecx_dsp_depthwise_conv_2d_state;
 
 #if defined(__ARM_FEATURE_DSP)
@@ -163,17 +163,14 @@ static __attribute__((naked, noinline, unused)) void trecx_dsp_depthwise_conv_2d
 
 #endif
 
-TRECX_INLINE int8_t trecx_dsp_depthwise_conv_2d_output(int32_t sum, const trecx_dsp_depthwise_conv_2d_state *k,
-                                                       const trecx_dsp_depthwise_conv_2d_params *p) {
-  if (p->rectified) {
+TRECX_INLINE int8_t trecx_dsp_depthwise_conv_2d_output(int32_t sum, const trecx_dsp_depthwise_conv_2d_state *k) {
+  if (k->single) {
     return (int8_t)trecx_ssat8(trecx_smmla(sum, k->multiplier, k->offset) >> k->shift);
   }
-  const int32_t scaled = p->shifts_right ? trecx_requantize_right(sum >> 8, k->multiplier, k->shift)
-                                         : trecx_requantize(sum >> 8, k->multiplier, k->shift);
-  return trecx_clamp(scaled + p->output_zero_point, p->output_min, p->output_max);
+  return trecx_clamp(trecx_requantize(sum >> 8, k->multiplier, k->shift) - 128, -128, 127);
 }
 
-/* The same as _pair and _row for any clamp and shift, on any machine. */
+/* The same as _pair and _row for any shift, on any machine. */
 static __attribute__((noinline)) void trecx_dsp_depthwise_conv_2d_any(const trecx_word *column,
                                                                       const trecx_dsp_depthwise_conv_2d_state *k,
                                                                       const trecx_dsp_depthwise_conv_2d_params *p) {
@@ -190,9 +187,9 @@ static __attribute__((noinline)) void trecx_dsp_depthwise_conv_2d_any(const trec
       lower = trecx_smlad(below, w12, trecx_smlatb(above, w01, lower));
     }
     if (k->row != 0) {
-      output[k->row] = trecx_dsp_depthwise_conv_2d_output(lower, k, p);
+      output[k->row] = trecx_dsp_depthwise_conv_2d_output(lower, k);
     }
-    *output = trecx_dsp_depthwise_conv_2d_output(upper, k, p);
+    *output = trecx_dsp_depthwise_conv_2d_output(upper, k);
     output += k->step;
   }
 }
@@ -201,7 +198,7 @@ static __attribute__((noinline)) void trecx_dsp_depthwise_conv_2d_any(const trec
 TRECX_INLINE void trecx_dsp_depthwise_conv_2d_rows(const trecx_word *column, trecx_dsp_depthwise_conv_2d_state *k,
                                                    const trecx_dsp_depthwise_conv_2d_params *p) {
 #if defined(__ARM_FEATURE_DSP)
-  if (p->rectified) {
+  if (k->single) {
     if (k->row != 0) {
       trecx_dsp_depthwise_conv_2d_pair(column, k);
     } else {
@@ -284,8 +281,9 @@ TRECX_KERNEL void trecx_dsp_depthwise_conv_2d(const int8_t *input, int8_t *outpu
     }
     k.bias = bias[o];
     k.multiplier = multipliers[o];
-    k.shift = p.rectified ? 7 - shifts[o] : shifts[o];
-    k.offset = p.rectified ? 64 + (1 + 2 * p.output_zero_point) * ((int32_t)1 << (k.shift - 1)) : 0;
+    k.single = shifts[o] >= -16 && shifts[o] < 0;
+    k.shift = k.single ? 7 - shifts[o] : shifts[o];
+    k.offset = k.single ? 64 - 255 * ((int32_t)1 << (k.shift - 1)) : 0;
     trecx_dsp_depthwise_conv_2d_channel(input + o, output + o, columns, width, &k, &p);
   }
 }

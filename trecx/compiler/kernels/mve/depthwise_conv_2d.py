@@ -8,7 +8,7 @@ from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.mve import requantization
 from trecx.compiler.kernels.mve.groups import in_groups
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
-from trecx.compiler.overlap import Step, distance, windows
+from trecx.compiler.overlap import Step, distance, pairs_of_rows, windows
 from trecx.compiler.target import Target
 
 SLOTS = 4  # rows in scratch, and columns in a vector
@@ -54,7 +54,7 @@ def depthwise_conv_2d(op: Op, _: Target) -> KernelCall | None:
         *requantization.limits(op.activation, op.output),
     )
     tables = Table("weights", "int8_t", pack(op.channels.weights)), requantization.table(op.channels)
-    return KernelCall("mve/depthwise_conv_2d", params, tables, scratch=scratch, distances=(distance(steps(op)),))
+    return KernelCall("mve/depthwise_conv_2d", params, tables, scratch=scratch, distances=(distance(_steps(op)),))
 
 
 def depthwise_conv_2d_any(op: Op, _: Target) -> KernelCall | None:
@@ -94,11 +94,7 @@ def pack(weights: np.ndarray) -> np.ndarray:
     return filled
 
 
-def steps(op: DepthwiseConv2D) -> Iterator[Step]:
-    """Each step copies two more input rows, the first four, before it writes two output rows, or one at stride 2."""
-    row_bytes = op.columns.size * op.inputs[0].pixel_stride
-    at_once = 2 if op.rows.stride == 1 else 1
-    for step, y in enumerate(range(0, op.rows.output, at_once)):
-        row = max(2 * step + 2 - op.rows.before, 0) if step else 0
-        end = min(y + at_once, op.rows.output)
-        yield Step(min(row, op.rows.size) * row_bytes, end * op.columns.output * op.output.shape[3])
+def _steps(op: DepthwiseConv2D) -> Iterator[Step]:
+    """All channels of a pixel at once."""
+    for step in pairs_of_rows(op.rows, op.columns):
+        yield Step(step.reads_from * op.inputs[0].pixel_stride, step.writes_to * op.output.shape[3])

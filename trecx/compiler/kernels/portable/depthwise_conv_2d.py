@@ -9,7 +9,7 @@ from trecx.compiler.kernels.portable.scaling import rows, scaling
 from trecx.compiler.ops import activation
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
 from trecx.compiler.ops.window import Window
-from trecx.compiler.overlap import Exactly, Step, distance
+from trecx.compiler.overlap import Step, one_channel_after_another
 from trecx.compiler.target import Target
 
 # Bytes of scratch that a band may take; one output row is always in it.
@@ -53,14 +53,12 @@ def depthwise_conv_2d(op: Op, target: Target) -> KernelCall | None:
         *scale.tables(),
     )
     scratch = -(-_band_rows(op.rows, height) * width // 4) * 4
-    # Channel by channel, outputs may lie only where the same channel's inputs were.
-    in_place = source.pixel_stride == source.shape[3] and distance(_steps(op, height)) == 0
     return KernelCall(
         "portable/depthwise_conv_2d",
         params,
         tables,
         scratch=scratch,
-        distances=(Exactly(0) if in_place else None,),
+        distances=(one_channel_after_another(_steps(op, height), source.pixel_stride, source.shape[3]),),
     )
 
 
