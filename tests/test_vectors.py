@@ -1,5 +1,6 @@
 """Every operator against the oracle, bit for bit, on random single-operator models."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,12 +16,25 @@ from vectors.program import program, runs
 
 from trecx.compiler.fixed_point import multiplier, requantize
 from trecx.compiler.ir import KernelCall, Node
-from trecx.compiler.kernels import candidates
+from trecx.compiler.kernels import VARIANTS, Kernel, candidates
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
 from trecx.compiler.ops.fully_connected import FullyConnected
 from trecx.compiler.target import TARGETS, Target
 
-COUNT = 200
+# Cases of an operator: enough for every path of all its kernels, see `test_cases_reach_every_path`.
+COUNTS = {
+    "CONV_2D": 360,
+    "DEPTHWISE_CONV_2D": 360,
+    "FULLY_CONNECTED": 200,
+    "ADD": 200,
+    "AVERAGE_POOL_2D": 200,
+    "MEAN": 150,
+}
+COUNT = 80
+# So many cases meet all kernels that can compute them, the others that which a target prefers.
+WITH_ALL = 150
+# Cases of a kernel that are also compiled for themselves, which takes far longer than to share the kernel does.
+SPECIALISED = 25
 
 # LiteRT's reference FULLY_CONNECTED requantizes in float since TensorFlow 2.20: one step off where TFLM's two roundings
 # fall on the other side.
@@ -30,7 +44,7 @@ SECOND_OPINIONS = 100
 
 @cache
 def cases(operator: str) -> tuple[Case, ...]:
-    return generate(operator, COUNT)
+    return generate(operator, COUNTS.get(operator, COUNT))
 
 
 @cache
@@ -49,11 +63,11 @@ class Attempt:
 
 
 def attempts(operator: str, target: Target) -> tuple[Attempt, ...]:
-    """Every kernel of a target on every case that it can compute."""
+    """The kernels of a target on the cases that they can compute."""
     return tuple(
         Attempt(k, case, call, wanted)
         for k, (case, wanted) in enumerate(zip(cases(operator), expected(operator), strict=True))
-        for call in candidates(case.op, target)
+        for call in candidates(case.op, target)[: None if k < WITH_ALL else 1]
     )
 
 
@@ -70,22 +84,87 @@ def faults(attempted: Sequence[Attempt], found: executors.Runs) -> list[str]:
     return told
 
 
-def outcome(operator: str, target: Target, folder: Path) -> list[str]:
-    """Faults of all of a target's kernels on the host under sanitizers, or on its emulator."""
-    every = attempts(operator, target)
+def outcome(every: Sequence[Attempt], target: Target, folder: Path, optimize: str | None) -> list[str]:
+    """Faults of attempts on a target's emulator or on this machine, there under sanitizers without `optimize`."""
     chosen, calls = [a.case for a in every], [a.call for a in every]
-    ran = (
-        executors.emulated(chosen, calls, target, folder) if target.emulator else executors.host(chosen, calls, folder)
-    )
-    return faults(every, ran)
+    if target.emulator:
+        return faults(every, executors.emulated(chosen, calls, target, folder, optimize or "flash"))
+    return faults(every, executors.host(chosen, calls, folder, optimize))
+
+
+def some(every: Sequence[Attempt], count: int) -> tuple[Attempt, ...]:
+    """The first attempts of every kernel."""
+    seen: Counter[str] = Counter()
+    found = []
+    for attempt in every:
+        seen[attempt.call.kernel] += 1
+        found += [attempt] if seen[attempt.call.kernel] <= count else []
+    return tuple(found)
+
+
+def need(target: Target) -> None:
+    if not executors.available(target.compiler, *(target.emulator or ())[:1]):
+        pytest.skip(f"needs {target.compiler} and its emulator")
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize("operator", DRAW)
 def test_every_kernel_equals_tflm(operator, target, tmp_path):
-    if not executors.available(target.compiler, *(target.emulator or ())[:1]):
-        pytest.skip(f"needs {target.compiler} and its emulator")
-    assert outcome(operator, target, tmp_path) == []
+    need(target)
+    assert outcome(attempts(operator, target), target, tmp_path, None) == []
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("operator", DRAW)
+def test_specialised_kernels_equal_tflm(operator, target, tmp_path):
+    need(target)
+    assert outcome(some(attempts(operator, target), SPECIALISED), target, tmp_path, "time") == []
+
+
+# Parameters that choose between paths of a kernel, and their values.
+FLAG = (0, 1)
+PATHS: dict[str, dict[str, tuple[int, ...]]] = {
+    "conv_1x1": {"shifts_right": FLAG},
+    "conv_2d": {"shifts_right": FLAG},
+    "depthwise_conv_2d": {"shifts_right": FLAG},
+    "dsp/conv_1x1": {"rounding": (0, 1, 2)},
+    "dsp/conv_2d": {"rounding": (0, 1, 2)},
+    "dsp/depthwise_conv_2d": {"stride": (1, 2)},
+    "mve/conv_2d": {"aligned": FLAG, "padded": FLAG},
+    "mve/depthwise_conv_2d": {"aligned": FLAG, "stride": (1, 2)},
+    "portable/conv_2d": {"excess": FLAG, "narrow": FLAG, "padded": FLAG, "tile": (1, 2)},
+    "portable/depthwise_conv_2d": {"narrow": FLAG},
+}
+LEAST_OF_KERNEL, LEAST_OF_PATH = 20, 10
+
+
+@cache
+def calls(target: Target) -> tuple[tuple[Kernel | None, KernelCall], ...]:
+    """Every call of every case, with the registered kernel that made it; None made the plain one."""
+    found: list[tuple[Kernel | None, KernelCall]] = []
+    for case in (case for operator in DRAW for case in cases(operator)):
+        kernels = (kernel for variant in target.kernels for kernel in VARIANTS[variant].get(type(case.op), ()))
+        made = [(kernel, call) for kernel in kernels if (call := kernel(case.op, target)) is not None]
+        found += [*made, (None, case.op.call())]
+    return tuple(found)
+
+
+def test_cases_reach_every_kernel():
+    registered = {kernel for variant in VARIANTS.values() for kernels in variant.values() for kernel in kernels}
+    reached: Counter[Kernel | None] = Counter()
+    for target in TARGETS:
+        reached |= Counter(kernel for kernel, _ in calls(target))
+    assert [kernel for kernel in registered if reached[kernel] < LEAST_OF_KERNEL] == []
+
+
+def test_cases_reach_every_path():
+    reached: Counter[tuple[str, str, int]] = Counter()
+    for target in TARGETS:
+        reached |= Counter((call.kernel, name, value) for _, call in calls(target) for name, value in call.params)
+    wanted = [
+        (kernel, name, value) for kernel, names in PATHS.items() for name, values in names.items() for value in values
+    ]
+    assert {path: reached[path] for path in wanted if reached[path] < LEAST_OF_PATH} == {}
 
 
 @pytest.mark.parametrize("operator", DRAW)

@@ -328,19 +328,19 @@ void net_run(net_result_t *result) {
   portable_conv_2d_dot_1(arena + 0, arena + 0, arena + 432, op4_weights, op4_bias, op4_multipliers, op4_rights);
   TRECX_HOOK(4, arena + 0, 432);
   /* 5 AVERAGE_POOL_2D 12x9x4 -> 1x1x4 */
-  average_pool_2d_1(arena + 0, arena + 804);
-  TRECX_HOOK(5, arena + 804, 4);
+  average_pool_2d_1(arena + 0, arena + 588);
+  TRECX_HOOK(5, arena + 588, 4);
   /* 8 DEPTHWISE_CONV_2D 12x9x2 -> 12x9x2 */
-  portable_depthwise_conv_2d_2(arena + 0, arena + 432, arena + 648, op8_weights, op8_bias, op8_multipliers, op8_rights);
-  TRECX_HOOK(8, arena + 432, 216);
+  portable_depthwise_conv_2d_2(arena + 0, arena + 0, arena + 432, op8_weights, op8_bias, op8_multipliers, op8_rights);
+  TRECX_HOOK(8, arena + 0, 216);
   /* 9 AVERAGE_POOL_2D 12x9x2 -> 1x1x2 */
-  average_pool_2d_2(arena + 432, arena + 0);
+  average_pool_2d_2(arena + 0, arena + 0);
   TRECX_HOOK(9, arena + 0, 2);
   /* 11 QUANTIZE 2 -> 2 */
-  quantize_0(arena + 0, arena + 808);
-  TRECX_HOOK(11, arena + 808, 2);
+  quantize_0(arena + 0, arena + 592);
+  TRECX_HOOK(11, arena + 592, 2);
   /* 13 FULLY_CONNECTED 6 -> 5 */
-  fully_connected_1(arena + 804, arena + 0, op13_weights, op13_bias, op19_multipliers, op19_shifts);
+  fully_connected_1(arena + 588, arena + 0, op13_weights, op13_bias, op19_multipliers, op19_shifts);
   TRECX_HOOK(13, arena + 0, 5);
   {
     softmax_0(arena + 0, result->scores, op20_exponentials);

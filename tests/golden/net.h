@@ -30,7 +30,7 @@ extern "C" {
 #define NET_CLASSES 5u
 #define NET_CLASS_NAMES { "class 0", "class 1", "class 2", "class 3", "class 4" }
 #define NET_EXITS 2u
-#define NET_ARENA_BYTES 812u
+#define NET_ARENA_BYTES 636u
 
 /* Exits in the order in which they are taken, and the multiply-accumulates to each answer:
  *   0 early: 9,672 MACs, default threshold 0.5

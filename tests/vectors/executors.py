@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trecx import resources
 from trecx.compiler.ir import KernelCall
-from trecx.compiler.target import Target
+from trecx.compiler.target import HOST, Target
 from vectors.cases import Case
 from vectors.program import Run, program, split
 
@@ -15,6 +15,8 @@ HERE = Path(__file__).parent
 WARNINGS = "-std=c11 -Wall -Wextra -Wpedantic -Werror -Wconversion -Wshadow -Wdouble-promotion".split()
 # Kernels as ordinary functions, compiled once for all cases: sanitizers are slow on hundreds of specialised copies.
 SANITIZED = ["-O1", "-fno-inline", "-DTRECX_INLINE=static inline", "-fsanitize=address,undefined"]
+# Kernels as the firmware has them where it shall be small: one function that takes shapes as arguments.
+SHARED = "-DTRECX_KERNEL=static __attribute__((noinline))"
 # Per board: linker script and driver. The drivers speak semihosting.
 DRIVERS = {
     "mps2": ("mps2.ld", "cortex_m.c"),
@@ -42,20 +44,22 @@ def compile_only(source: Path, compiler: str) -> str:
     return done.stderr
 
 
-def host(cases: Sequence[Case], calls: Sequence[KernelCall], folder: Path) -> Runs:
-    """The runs on this machine under the address and undefined behaviour sanitizers."""
-    binary = build(program(cases, calls), folder, "cc", [*SANITIZED, "-fno-sanitize-recover=all"], "host.c")
+def host(cases: Sequence[Case], calls: Sequence[KernelCall], folder: Path, optimize: str | None = None) -> Runs:
+    """The runs on this machine under the address and undefined behaviour sanitizers, or as its firmware is built."""
+    sanitized = [*SANITIZED, "-fno-sanitize-recover=all"]
+    binary = build(program(cases, calls), folder, "cc", _flags(HOST, optimize) if optimize else sanitized, "host.c")
     done = subprocess.run([str(binary)], capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return split(done.stdout, cases, calls)
 
 
-def emulated(cases: Sequence[Case], calls: Sequence[KernelCall], target: Target, folder: Path) -> Runs:
+def emulated(
+    cases: Sequence[Case], calls: Sequence[KernelCall], target: Target, folder: Path, optimize: str = "time"
+) -> Runs:
     """The runs on a target under its emulator; ticks are those of its timer, see `instructions`."""
     script, driver = DRIVERS[target.board]
-    # Apart from the kernels, which are always inlined, nothing is: each case stays a function of its own.
     linking = ["-nostartfiles", f"-T{HERE / script}", "-Wl,--no-warn-rwx-segments"]
-    binary = build(program(cases, calls), folder, target.compiler, [*target.cflags, "-fno-inline", *linking], driver)
+    binary = build(program(cases, calls), folder, target.compiler, [*_flags(target, optimize), *linking], driver)
     assert target.emulator is not None
     machine = [*target.emulator, *target.counting, "-nographic", "-monitor", "none", "-serial", "none"]
     done = subprocess.run(
@@ -67,6 +71,11 @@ def emulated(cases: Sequence[Case], calls: Sequence[KernelCall], target: Target,
     told = done.stderr.decode(errors="replace")
     assert done.returncode == 0, told[-2000:]
     return split(bytes.fromhex(told), cases, calls)
+
+
+def _flags(target: Target, optimize: str) -> list[str]:
+    """Apart from the kernels, which are always inlined or never, nothing is: each case stays a function of its own."""
+    return [*target.flags(optimize), "-fno-inline", *([SHARED] if optimize == "flash" else [])]
 
 
 def instructions(run: Run, target: Target) -> int:

@@ -10,7 +10,7 @@ from vectors.flatbuffer import flatbuffer
 
 def tflm(case: Case) -> np.ndarray:
     """The output of TensorFlow Lite Micro, int8."""
-    interpreter = runtime.Interpreter.from_bytes(flatbuffer(case.node), arena_size=64 * 1024)
+    interpreter = runtime.Interpreter.from_bytes(flatbuffer(case.node), arena_size=256 * 1024)
     for k, values in enumerate(case.inputs):
         interpreter.set_input(values, k)
     interpreter.invoke()
