@@ -28,7 +28,7 @@ TRECX_INLINE void trecx_dsp_conv_1x1_column(trecx_word *column, const int8_t *in
 TRECX_KERNEL void trecx_dsp_conv_1x1(const int8_t *input, int8_t *output, int8_t *scratch, const uint32_t *weights,
                                      const trecx_dsp_conv_1x1_params p) {
   const trecx_dsp_output o = {p.output_channels, p.rounding, p.output_zero_point, p.output_min, p.output_max};
-  trecx_dsp_tile tile = trecx_dsp_tile_of(scratch, weights, p.input_channels, p.output_channels);
+  trecx_dsp_tile tile = trecx_dsp_tile_of(scratch, weights, p.pixels, p.input_channels, p.output_channels);
   const int32_t size = trecx_dsp_tile_size(p.pixels);
   for (int32_t pixel = 0; pixel < p.pixels; pixel += size) {
     const int32_t count = trecx_min(size, p.pixels - pixel);

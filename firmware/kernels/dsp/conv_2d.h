@@ -116,9 +116,9 @@ TRECX_KERNEL void trecx_dsp_conv_2d(const int8_t *input, int8_t *output, int8_t 
                                     const trecx_dsp_conv_2d_params p) {
   const trecx_dsp_output o = {p.output_channels, p.rounding, p.output_zero_point, p.output_min, p.output_max};
   const int32_t terms = p.kernel_height * p.kernel_width * p.input_channels;
-  trecx_dsp_tile tile = trecx_dsp_tile_of(scratch, weights, terms, p.output_channels);
-  int8_t *const window = scratch + 4 * TRECX_DSP_STEP_WORDS * tile.steps;
   const int32_t pixels = p.output_height * p.output_width;
+  trecx_dsp_tile tile = trecx_dsp_tile_of(scratch, weights, pixels, terms, p.output_channels);
+  int8_t *const window = scratch + 4 * TRECX_DSP_STEP_WORDS * tile.steps;
   const int32_t size = trecx_dsp_tile_size(pixels);
   int32_t top = -p.pad_top;
   int32_t left = -p.pad_left;

@@ -252,12 +252,16 @@ TRECX_DSP_SHARED void trecx_dsp_tile_signed(const trecx_dsp_tile *tile) {
 
 #endif
 
-/* The tile of layers with `terms` products per output; `scratch` holds its columns. */
-TRECX_INLINE trecx_dsp_tile trecx_dsp_tile_of(const int8_t *scratch, const uint32_t *weights, int32_t terms,
+/* The tile of layers of `pixels` with `terms` products per output; `scratch` holds its columns. An image that fills no
+ * tile leaves slots without a pixel, which are computed all the same: from zeros, not from what lies there. */
+TRECX_INLINE trecx_dsp_tile trecx_dsp_tile_of(int8_t *scratch, const uint32_t *weights, int32_t pixels, int32_t terms,
                                               int32_t channels) {
   const int32_t steps = (terms + 3) / 4;
   const int32_t pairs = (channels + 1) / 2;
   const trecx_word *const columns = (const trecx_word *)(const void *)scratch;
+  if (pixels < TRECX_DSP_SLOTS) {
+    memset(scratch, 0, (size_t)(steps * TRECX_DSP_STEP_WORDS) * sizeof *columns);
+  }
   return (trecx_dsp_tile){
       .columns = columns,
       .columns_end = columns + steps * TRECX_DSP_STEP_WORDS,

@@ -10,14 +10,16 @@
  *   sum of all c - 2^16 * high - groups * 2^15  is the first pixel's.
  *
  * They fit where the weights of a group have magnitudes of 255 at most in sum. What a group has too much of follows the
- * groups as residues, (index in the column << 8 | weight & 255), each a group of its own, `counts[o]` of them.
+ * groups as residues, (index in the column << 8 | weight & 255), each a group of its own.
  *
  * Tile: two channels of two pixels, weights interleaved by two: 4 column words and 8 weights feed 16 multiply-accumulates
  * and 4 additions. Registers: 2 groups, 4 accumulators, word, weight, 2 pointers, end.
  *
  * Where `excess` is 1, weights are stored plus 128: a Cortex-M0 loads only unsigned bytes from pointer + constant. Then
  * each group of the column is followed by what takes this back, 2^15 - 128 * (sum of the group's words).
- * `offsets` are bias - groups * 2^15 of the channel's groups and residues. */
+ *
+ * `channels` has four words per channel: bias, for the second pixel; bias + 2^16 * bias - 2^15 * (groups and residues),
+ * for the first; multiplier; residues << 8 | right shift. */
 #ifndef TRECX_KERNELS_PORTABLE_CONV_2D_H
 #define TRECX_KERNELS_PORTABLE_CONV_2D_H
 
