@@ -284,3 +284,38 @@ def test_help_has_an_example_for_every_way_in():
     top = invoke("--help").output
     assert "trecx build kws" in top and "trecx doctor" in top
     assert "--weights" in invoke("build", "--help").output
+
+
+def test_what_is_not_there_is_never_called_proven(compiled, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(compiled, run)
+    shutil.rmtree(run / "firmware" / "host" / "build")
+    for verb in ("verify", "report"):
+        result = invoke(verb, run)
+        assert result.exit_code == 2 and "no program that can be read" in result.output, result.output
+
+
+def test_verifying_one_target_leaves_the_others_alone(kws, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(kws[0], run)
+    before = {path: path.read_bytes() for path in (run / "firmware").rglob("*") if path.is_file()}
+    assert invoke("verify", run, "--target", "host", "--samples", "20").exit_code == 0
+    assert {v["target"] for v in json.loads((run / "verify" / "verify.json").read_text())} == {"host"}
+    assert before == {path: path.read_bytes() for path in (run / "firmware").rglob("*") if path.is_file()}
+    result = invoke("verify", run, "--target", "riscv")
+    assert result.exit_code == 2 and "no target 'riscv'" in result.output
+
+
+@pytest.mark.skipif(not EMULATED, reason="needs gcc-arm-none-eabi and qemu-system-arm")
+def test_a_missing_emulator_is_said_and_the_host_is_proven(tmp_path):
+    model, exits = own_model(tmp_path)
+    only = tmp_path / "bin"
+    only.mkdir()
+    for tool in ("cc", "as", "ld", "arm-none-eabi-gcc"):
+        (only / tool).symlink_to(shutil.which(tool))
+    for verb in (["compile", model, "--exits", exits, "--out", tmp_path / "run"], ["verify", tmp_path / "run"]):
+        command = [sys.executable, "-m", "trecx", *verb]
+        done = subprocess.run(command, env={"PATH": str(only)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "cortex-m4" not in done.stderr and "on host" in done.stderr
+    assert "qemu-system-arm" in (tmp_path / "run" / "verify" / "not_run.json").read_text()

@@ -173,9 +173,10 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
         from trecx.console import Console
 
         console = Console(quiet=as_json)
+        only = given.pop("targets", ())
         options = chosen(**given)
         opened = pipeline.start(task, run, {"train": True, **options}) if task else pipeline.resume(run, options, name)
-        result = pipeline.single(opened, name, console)
+        result = pipeline.single(opened, name, console, only)
         if as_json:
             click.echo(json.dumps(result, indent=2))
         elif name == "report":
@@ -209,7 +210,10 @@ verb(
     confidence_option,
     help="Choose the exits' thresholds on the int8 model's validation scores.",
 )
-verb("verify", samples_option, target_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")
+only_option = click.option(
+    "--target", "targets", multiple=True, help="Only this one of the run's targets; may be repeated [default: all]."
+)
+verb("verify", samples_option, only_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")
 verb("evaluate", help="Judge the firmware once on the test data: accuracy, exit rate, MACs.")
 verb("report", help="Write and print the report with its curve.")
 

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+# Columns of a table that nobody's window limits: enough for every target side by side.
+PIPE_WIDTH = 120
+
 Report = Callable[[int, int], None]
 
 
@@ -20,8 +23,11 @@ class Console:
         self.rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
 
     def out(self, result: object) -> None:
-        """Print a result on standard output, as wide as the terminal or the pipe allows; text is taken as it is."""
-        RichConsole(highlight=False).print(result, markup=False, soft_wrap=isinstance(result, str))
+        """Print a result on standard output, as wide as the terminal, or in a pipe as it needs; text as it is."""
+        console = RichConsole(highlight=False)
+        if not console.is_terminal:
+            console = RichConsole(highlight=False, width=PIPE_WIDTH)
+        console.print(result, markup=False, soft_wrap=isinstance(result, str))
 
     def line(self, text: str) -> None:
         """One plain line."""

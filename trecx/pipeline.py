@@ -89,8 +89,8 @@ def build(run: Run, console: Console) -> None:
             do(run, name, settings, console)
 
 
-def single(run: Run, name: str, console: Console) -> dict[str, Any]:
-    """One step of a run; returns what a machine may want to know of its result.
+def single(run: Run, name: str, console: Console, only: tuple[str, ...] = ()) -> dict[str, Any]:
+    """One step of a run, for `only` some of its targets; returns what a machine may want to know of its result.
 
     What it judges is brought up to date first: the firmware, and for a report also what was verified and evaluated.
     """
@@ -105,8 +105,18 @@ def single(run: Run, name: str, console: Console) -> dict[str, Any]:
         for step in RENEWED.get(name, ()):
             if run.fingerprint(FOLDERS[step]) not in (None, fingerprint(run, step, settings)):
                 do(run, step, settings, console)
-        do(run, name, settings, console)
+        do(run, name, restricted(settings, only), console)
     return results(run, name)
+
+
+def restricted(settings: Settings, only: tuple[str, ...]) -> Settings:
+    """The settings for `only` some of the run's targets."""
+    compiled = [target.name for target in firmware.targets(settings)]
+    foreign = [name for name in only if name not in compiled]
+    if foreign:
+        known = f"It has {', '.join(compiled)}; trecx compile --target chooses others."
+        raise TrecxError([f"The run has no target {name!r}." for name in foreign], known)
+    return settings.changed({"targets": only}) if only else settings
 
 
 def settings_of(run: Run) -> Settings:

@@ -141,7 +141,7 @@ def _computation(report: Report) -> Iterator[Text]:
 def _targets(report: Report) -> Table:
     """Targets side by side, one line per quantity that any of them knows."""
     targets = [t for t in report.targets if t.flash is not None]
-    table = _table("firmware", *(escape(t.title) for t in targets))
+    table = _table("firmware", *(escape(t.name) for t in targets))
     lines: list[tuple[str, list[float | None]]] = [
         (f"instructions to {e.name}", [t.instructions[k] if t.instructions else None for t in targets])
         for k, e in enumerate(report.exits)
@@ -184,7 +184,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="dim", show_edge=False, padding=(0, 1))
     table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name, justify="left" if name == "split" else "right")
+        table.add_column(name, justify="left" if name == "split" else "right", no_wrap=True)
     return table
 
 

@@ -40,9 +40,27 @@ def targets(settings: Settings) -> tuple[Target, ...]:
 
 
 def programs(firmware: Path, settings: Settings) -> tuple[Build, ...]:
-    """The programs that the compile step left."""
-    found = (load(firmware / target.name / PROGRAM, target) for target in targets(settings))
-    return tuple(program for program in found if program is not None)
+    """The programs that the compile step left, of every target but those that it could not build.
+
+    Raises TrecxError where one is missing or damaged: what is not there is not proven.
+    """
+    known = _left_out(firmware)
+    wanted = [target for target in targets(settings) if target.name not in known]
+    found = {target.name: load(firmware / target.name / PROGRAM, target) for target in wanted}
+    damaged = [f"{firmware / name} holds no program that can be read." for name, built in found.items() if not built]
+    if damaged:
+        raise TrecxError(damaged, f"Delete {firmware} and compile again.")
+    return tuple(built for built in found.values() if built)
+
+
+def left_out(firmware: Path) -> tuple[str, ...]:
+    """What the compile step could not build on this machine, and how to get what is missing."""
+    return tuple(_left_out(firmware).values())
+
+
+def _left_out(firmware: Path) -> dict[str, str]:
+    """The same by target."""
+    return {str(name): str(why) for name, why in (kept(dict, firmware / LEFT_OUT) or {}).items()}
 
 
 def plan_of(firmware: Path, target: Target) -> MemoryMap | None:
@@ -51,18 +69,14 @@ def plan_of(firmware: Path, target: Target) -> MemoryMap | None:
     return found
 
 
-def left_out(firmware: Path) -> tuple[str, ...]:
-    """What the compile step could not build on this machine, and how to get what is missing."""
-    return kept(tuple[str, ...], firmware / LEFT_OUT) or ()
-
-
 def compile_pair(settings: Settings, model: Path, out: Path, step: Step) -> None:
     """Emit C for every target, each in a folder of its own, and build it where this machine has the tools."""
     pair = pairs.read(model)
     chosen = targets(settings)
     plans = [plan_memory(pair.optimised, target, settings.optimize) for target in chosen]
     answers = known_answers(pair)
-    missing_tools, built = [], []
+    missing_tools: dict[str, str] = {}
+    built = []
     with step.progress("targets") as progress:
         for k, (target, plan) in enumerate(zip(chosen, plans, strict=True), 1):
             folder = out / target.name
@@ -72,10 +86,11 @@ def compile_pair(settings: Settings, model: Path, out: Path, step: Step) -> None
             try:
                 built.append(build(folder, target, folder / PROGRAM, options=Options(optimize=plan.optimize)))
             except ToolMissing as missing:
-                missing_tools.append(f"Not built for {target.title}: {' '.join(missing.problems)} {missing.hint}")
+                said = f"Not built for {target.title}: {' '.join(missing.problems)} {missing.hint}"
+                missing_tools[target.name] = said
             progress(k, len(chosen))
     if not built:
-        raise ToolMissing(missing_tools, "Install a compiler and compile again.")
+        raise ToolMissing(missing_tools.values(), "Install a compiler and compile again.")
     step.outcome = "; ".join(f"{p.target.name}: arena {p.sizes.arena:,}, network {_kib(p)}" for p in built)
     write_json(out / LEFT_OUT, missing_tools)
     write_json(out / SIZES, {program.target.name: asdict(program.sizes) for program in built})

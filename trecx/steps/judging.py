@@ -27,7 +27,7 @@ from trecx.steps.data import data, quantized, task
 from trecx.steps.firmware import left_out, plan_of, programs
 from trecx.steps.learning import answer
 from trecx.steps.pair import BACKBONE, Pair
-from trecx.steps.proof import COSTS, OPINION, RESULT, Costs
+from trecx.steps.proof import COSTS, NOT_RUN, OPINION, RESULT, Costs
 
 TEST, BACKBONE_TEST, SPLIT = "test.npz", "backbone_test.npz", "split.json"
 UNLIKE = (
@@ -137,7 +137,7 @@ def write_report(settings: Settings, folders: dict[str, Path], out: Path, step: 
     curve.draw(document, out)
     for program in programs(folders["compile"], settings):
         if (plan := plan_of(folders["compile"], program.target)) is not None:
-            memory_map.draw(plan, out, f"{settings.name} on {program.target.title}", f"memory-{program.target.name}")
+            memory_map.draw(plan, out, f"{settings.name} on {program.target.name}", f"memory-{program.target.name}")
     step.outcome = ", ".join(sorted(path.name for path in out.iterdir()))
 
 
@@ -170,7 +170,11 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
         rewrites=tuple(report.RewriteReport(name, count) for name, count in pair.optimised.rewrites),
         targets=_targets(settings, folders, judged),
         provenance=_provenance(model),
-        warnings=(*left_out(folders["compile"]), *([known.caution] if known is not None and known.caution else [])),
+        warnings=(
+            *left_out(folders["compile"]),
+            *(report.kept(tuple[str, ...], folders["verify"] / NOT_RUN) or ()),
+            *([known.caution] if known is not None and known.caution else []),
+        ),
     )
     if judged is None or known is None:
         return base

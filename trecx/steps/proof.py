@@ -9,8 +9,9 @@ import numpy as np
 from trecx.compiler.plan import split
 from trecx.console import Step
 from trecx.device import run as device
+from trecx.device import toolchain
 from trecx.device.build import Build
-from trecx.errors import AnswerIsNo
+from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge import reference
 from trecx.judge.record import forced, record
 from trecx.judge.second_opinion import Node, SecondOpinion, ask
@@ -25,7 +26,7 @@ from trecx.steps.pair import Pair
 
 SYNTHETIC = 1000
 EMULATED = 300
-RESULT, COSTS, OPINION = "verify.json", "costs.json", "second_opinion.json"
+RESULT, COSTS, OPINION, NOT_RUN = "verify.json", "costs.json", "second_opinion.json", "not_run.json"
 ASKED = 100
 
 
@@ -52,8 +53,15 @@ def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step
     pair = pairs.read(model)
     sets = inputs(settings, pair, step)
     expected = [oracle(pair, chosen, step) for chosen in sets]
-    found, costs = [], {}
+    found, costs, not_run = [], {}, []
     for program in programs(firmware, settings):
+        if program.target.emulator is not None:
+            try:
+                toolchain.require(program.target.emulator[0])
+            except ToolMissing as missing:
+                said = f"Not verified on {program.target.title}: {' '.join(missing.problems)} {missing.hint}"
+                not_run.append(said)
+                continue
         for chosen, trace in zip(sets, expected, strict=True):
             count = EMULATED if program.target.emulator else len(chosen.samples)
             few = Inputs(chosen.what, chosen.samples[:count])
@@ -63,7 +71,10 @@ def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step
             if actual.exit_instructions is not None and program.target.name not in costs:
                 means = tuple(float(n) for n in actual.exit_instructions.mean(axis=0))
                 costs[program.target.name] = Costs(few.what, len(actual), means, stack)
+    if not found:
+        raise ToolMissing(not_run or "There is no program to verify.", "Install what is missing and verify again.")
     write_json(out / RESULT, [asdict(v) for v in found])
+    write_json(out / NOT_RUN, not_run)
     opinion = second_opinion(pair, sets[0], step)
     write_json(out / OPINION, asdict(opinion))
     write_json(out / COSTS, {name: asdict(cost) for name, cost in costs.items()})
