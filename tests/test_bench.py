@@ -385,6 +385,27 @@ def test_the_choice_of_kernels_is_data(tmp_path):
         assert operator["variants"][-1]["kernel"].count("/") == 0  # the plain one comes last
 
 
+@pytest.mark.skipif(os.name != "posix" or not Path("/proc").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("extra", [(), ("--variants",)])
+def test_a_folder_that_cannot_be_written_to_is_named_before_anything_is_counted(monkeypatch, extra):
+    for name in ("_models", "_variants"):
+        monkeypatch.setattr(bench, name, lambda *arguments: pytest.fail("counted"))
+    done = invoke("--out", "/proc", "--target", "cortex-m4", *extra)
+    assert done.exit_code == 2 and "/proc cannot be written to" in done.output
+
+
+def test_variants_leave_the_files_of_a_benchmark_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "_variants", lambda *arguments: bench.Result("", {"format": variants.FORMAT}))
+    for name in ("bench.json", "bench.png"):
+        (tmp_path / name).write_text("kept")
+    assert invoke("--variants", "--out", tmp_path, "--target", "cortex-m4").exit_code == 0
+    assert json.loads((tmp_path / "variants.json").read_text()) == {"format": variants.FORMAT}
+    assert {p.name: p.read_text() for p in tmp_path.iterdir() if p.name != "variants.json"} == {
+        "bench.json": "kept",
+        "bench.png": "kept",
+    }
+
+
 @needs_m4
 def test_a_slow_choice_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(variants, "choose", lambda op, target, optimize: variants.candidates(op, target)[-1])

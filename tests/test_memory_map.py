@@ -6,11 +6,12 @@ from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from test_plan import example
 
-from trecx.compiler.memory_map import Block, MemoryMap, memory_map
+from trecx.compiler.memory_map import Block, MemoryMap, memory_map, problems
 from trecx.compiler.plan import plan_memory
-from trecx.errors import ToolMissing
+from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import memory_map as picture
 from trecx.judge.report import kept
 
@@ -45,7 +46,7 @@ def test_what_is_shared_and_in_use_counts_each_byte_once():
     drawn = MemoryMap(("input", "0 x", "1 y"), (), blocks, 16, 16, "time")
     assert list(picture.shared(drawn)) == [(1, 4, 8)]
     assert [picture.in_use(drawn, step) for step in range(3)] == [10, 16, 8]
-    assert picture.peak(drawn) == 1
+    assert picture.peaks(drawn) == (1,)
 
 
 def test_the_picture_shows_steps_checks_and_size_and_is_deterministic(tmp_path):
@@ -59,7 +60,15 @@ def test_the_picture_shows_steps_checks_and_size_and_is_deterministic(tmp_path):
     assert width > 1000 and height > 600
     text = first[1].read_text()
     assert ElementTree.fromstring(text).tag.endswith("svg") and str(tmp_path) not in text
-    for comment in ("a network", "3 plain", "exit e0", "arena of 440 bytes", "exit check", "output over its input"):
+    for comment in (
+        "a network",
+        "3 plain",
+        "exit e0",
+        "arena of 440 bytes",
+        "peak",
+        "exit check",
+        "output over its input",
+    ):
         assert f"<!-- {comment}" in text
 
 
@@ -81,3 +90,58 @@ def test_a_missing_matplotlib_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "find_spec", lambda name: None)
     with pytest.raises(ToolMissing, match="needs matplotlib"):
         picture.draw(MAP, tmp_path, "t")
+
+
+def test_a_long_title_fits(tmp_path):
+    title = "kws_int8 on Cortex-M55 with vector extension, QEMU mps3-an547, and what not"
+    png = picture.draw(MAP, tmp_path, title)[0]
+    pixels = Image.open(png).convert("L")
+    width = pixels.size[0]
+    assert pixels.crop((width - 10, 0, width, 80)).getextrema() == (255, 255)
+    assert pixels.crop((width - 160, 0, width, 80)).getextrema()[0] < 128
+
+
+def test_every_step_with_the_peak_is_marked(tmp_path):
+    steps = ("input", "0 a", "1 b", "2 c")
+    blocks = (Block("a", "a", "tensor", 0, 0, 0, 8), Block("b", "b", "tensor", 1, 2, 0, 16))
+    drawn = MemoryMap(steps, (), blocks, 16, 16, "time")
+    assert picture.peaks(drawn) == (1, 2)
+    assert "<!-- peak, 2 steps" in picture.draw(drawn, tmp_path, "t")[1].read_text()
+
+
+BLOCK = MAP.blocks[1]
+HUGE = 10**30
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"arena_size": size} for size in (0, -1, 4, HUGE)),
+        *({"lower_bound": bound} for bound in (-1, MAP.arena_size + 1)),
+        *({"checks": (step,)} for step in (-1, len(MAP.steps), HUGE)),
+        *({"steps": steps} for steps in ((), ("x",), ("x",) * 100_000)),
+        {"blocks": (BLOCK,) * 100_000},
+        {"blocks": (replace(BLOCK, first=0, last=7),) * 4_000},
+        *(
+            {"blocks": (replace(BLOCK, **wrong),)}
+            for wrong in (
+                *({"offset": n} for n in (-4, MAP.arena_size - BLOCK.size + 1, HUGE)),
+                *({"size": n} for n in (0, -8, HUGE)),
+                *({"first": n} for n in (-1, BLOCK.last + 1, HUGE)),
+                *({"last": n} for n in (-1, len(MAP.steps), HUGE)),
+                {"kind": "other"},
+            )
+        ),
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_damaged_plan_is_named(tmp_path, changes):
+    with pytest.raises(TrecxError, match="memory plan of a network is damaged") as caught:
+        picture.draw(replace(MAP, **changes), tmp_path, "a network")
+    assert caught.value.hint == "Compile again." and len(str(caught.value)) < 5_000
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("optimize", ["time", "ram", "flash"])
+def test_plans_have_no_problems(optimize):
+    assert problems(memory_map(GRAPH, plan_memory(GRAPH, optimize=optimize))) == []

@@ -199,6 +199,33 @@ def test_frugal_kernels_are_taken_where_memory_is_short(monkeypatch, ram):
         plan_memory(graph, replace(CORTEX_M4, ram_size=400))
 
 
+def test_only_the_op_at_the_peak_takes_the_frugal_kernel(monkeypatch):
+    """Even where another op alone would need less with it; and no op takes one that is slower without a reason."""
+    fast, small, slow = KernelCall("fast", (), scratch=40), KernelCall("small", (), scratch=8), KernelCall("slow", ())
+    calls = (fast, small, slow)
+    monkeypatch.setattr(planner, "choose", lambda op, target, optimize="time": calls[-(optimize == "ram")])
+    monkeypatch.setattr(planner, "candidates", lambda op, target: calls)
+    graph = chain([64, 400, 400, 64, 400, 392, 12], [[0], [1], [2], [3], [4], [5]], [6])
+    plan = plan_memory(graph, optimize="ram")
+    assert plan.arena_size == 800
+    assert [plan.calls[op.index].kernel for op in graph.ops] == ["fast", "slow", "fast", "fast", "small", "fast"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(graphs())
+def test_the_plan_for_least_memory_never_needs_more(graph):
+    def calls(op: Overlapping, target: object) -> tuple[KernelCall, ...]:
+        return replace(op.call(), kernel="fast", scratch=op.call().scratch + 40), op.call()
+
+    def choose(op: Overlapping, target: object, optimize: str = "time") -> KernelCall:
+        return calls(op, target)[-(optimize == "ram")]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planner, "choose", choose)
+        patch.setattr(planner, "candidates", calls)
+        assert plan_memory(graph, optimize="ram").arena_size <= plan_memory(graph).arena_size
+
+
 def test_a_kernel_that_is_exact_in_place_only_is_never_a_few_bytes_off():
     plan = plan_memory(example((Exactly(0),)))
     assert plan.arena_size == 432

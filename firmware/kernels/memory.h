@@ -10,6 +10,11 @@
 
 #include "requantize.h"
 
+/* Kernels take words of int8_t apart, and tables are words packed that way. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "trecx's kernels need a little-endian target"
+#endif
+
 typedef uint32_t __attribute__((may_alias)) trecx_word;
 typedef int16_t __attribute__((may_alias)) trecx_half;
 

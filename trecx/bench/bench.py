@@ -1,6 +1,7 @@
 """`trecx bench`: which models on which targets, one after another."""
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from trecx.run import write_json
 
 COUNTED = tuple(target for target in TARGETS if target.emulator)
 SHIPPED = (pretrained.folder("kws") / "kws.tflite",)
-JSON = "bench.json"
+JSON, VARIANTS_JSON = "bench.json", "variants.json"
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Result:
 def run(models: Sequence[Path], options: Options, console: Console) -> Result:
     """Count models, by default the pair that ships, and leave bench.json and bench.png where a folder is given.
 
-    With `variants` the competing kernels of every operator are counted instead. A target that is too small for a model
-    is left out, unless it was asked for.
+    With `variants` the competing kernels of every operator are counted instead, and left in variants.json. A target
+    that is too small for a model is left out, unless it was asked for.
     """
     chosen = choose(options.targets)
     if options.out is not None:
@@ -54,7 +55,7 @@ def run(models: Sequence[Path], options: Options, console: Console) -> Result:
     count = _variants if options.variants else _models
     result = count(tuple(models) or SHIPPED, chosen, options, console)
     if options.out is not None:
-        write_json(options.out / JSON, result.document)
+        write_json(options.out / (VARIANTS_JSON if options.variants else JSON), result.document)
     return result
 
 
@@ -130,7 +131,13 @@ def versions(targets: Sequence[Target]) -> dict[str, str]:
 
 
 def _make(folder: Path) -> None:
+    """Make a folder and try to write there, before anything is counted that could then not be kept."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrecxError(f"{folder} cannot be made: {error.strerror or error}.") from error
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="."):
+            pass
+    except OSError as error:
+        raise TrecxError(f"{folder} cannot be written to: {error.strerror or error}.") from error

@@ -97,8 +97,10 @@ def _note(axes: Any, x: float, y: float, text: str, color: str, **style: Any) ->
 
 
 def _frame(figure: Any, height: float, with_peers: bool) -> None:
-    figure.text(0.02, 1 - 0.26 / height, "Instructions per inference", fontsize=13, fontweight="bold", va="center")
-    what = "length of a bar: instructions per multiply-accumulate of the model, every panel with a scale of its own"
+    figure.text(
+        0.02, 1 - 0.26 / height, "Instructions per multiply-accumulate", fontsize=13, fontweight="bold", va="center"
+    )
+    what = "beside a bar: instructions of a whole inference; every panel has a scale of its own"
     figure.text(0.02, 1 - 0.53 / height, what, color=_PLAIN, va="center")
     legend = [(_OURS, "trecx")] + ([(_THEIRS, "CMSIS-NN called directly, as recorded")] if with_peers else [])
     for k, (color, name) in enumerate(legend):

@@ -99,17 +99,18 @@ def plan_memory(graph: Graph, target: Target = HOST, optimize: str = "time") -> 
 def _least(graph: Graph, stages: tuple[Stage, ...], target: Target) -> Plan:
     """The plan with the least memory found: from two choices on, exchange kernels at the peak while that helps.
 
-    What a kernel needs for itself does not tell what the plan needs, so each exchange places everything anew.
+    What a kernel needs for itself does not tell what the plan needs, so each exchange places everything anew. Ops whose
+    kernel does not save any of the arena get back a faster one.
     """
     alternatives = {op.index: candidates(op, target) for op in graph.ops}
     found = []
-    for optimize in ("ram", "time"):
+    for optimize in ("time", "ram"):
         chosen = {op.index: choose(op, target, optimize) for op in graph.ops}
         best: Plan | None = _plan(graph, stages, chosen, "ram")
         while best is not None:
             found.append(best)
             best = _lowered(graph, best, alternatives)
-    return min(found, key=_height)
+    return _hastened(graph, min(found, key=_height), alternatives)
 
 
 def _lowered(graph: Graph, plan: Plan, alternatives: Mapping[int, Sequence[KernelCall]]) -> Plan | None:
@@ -121,6 +122,34 @@ def _lowered(graph: Graph, plan: Plan, alternatives: Mapping[int, Sequence[Kerne
                 if _height(trial) < _height(plan):
                     return trial
     return None
+
+
+def _hastened(graph: Graph, plan: Plan, alternatives: Mapping[int, Sequence[KernelCall]]) -> Plan:
+    """The plan with each op's fastest kernel that keeps the arena as small; ops with most work have the first pick."""
+    ops = sorted((op for stage in plan.stages for op in stage.ops), key=lambda op: -op.macs())
+    for rank in range(max(map(len, alternatives.values()), default=0)):
+        faster = {}
+        for op in ops:
+            slower = [call.kernel for call in alternatives[op.index][rank + 1 :]]
+            if plan.calls[op.index].kernel in slower:
+                faster[op.index] = alternatives[op.index][rank]
+        plan = _with_all_that_fit(graph, plan, faster)
+    return plan
+
+
+def _with_all_that_fit(graph: Graph, plan: Plan, calls: Mapping[int, KernelCall]) -> Plan:
+    """The plan with those of the calls with which its arena does not grow: all, or what fits of each half."""
+    if not calls:
+        return plan
+    chosen = {**plan.calls, **calls}
+    trial = _plan(graph, plan.stages, chosen, plan.optimize, EFFORT // 100, like=plan)
+    if trial.arena_size <= plan.arena_size:
+        return trial
+    if len(calls) > 1:
+        items = list(calls.items())
+        for part in (items[: len(items) // 2], items[len(items) // 2 :]):
+            plan = _with_all_that_fit(graph, plan, dict(part))
+    return plan
 
 
 def _height(plan: Plan) -> tuple[int, int]:
@@ -139,14 +168,24 @@ def _at_the_top(plan: Plan) -> list[Op]:
 
 
 def _plan(
-    graph: Graph, stages: tuple[Stage, ...], calls: dict[int, KernelCall], optimize: str, effort: int = EFFORT
+    graph: Graph,
+    stages: tuple[Stage, ...],
+    calls: dict[int, KernelCall],
+    optimize: str,
+    effort: int = EFFORT,
+    like: Plan | None = None,
 ) -> Plan:
-    """Place everything that the given calls need."""
+    """Place everything that the given calls need; an arena as small as that of the plan `like` is small enough."""
     buffers = lifetimes(graph, stages, calls)
     forbidden = constraints(graph, stages, calls, buffers)
-    bound = lower_bound(buffers, forbidden)
+    bound = enough = lower_bound(buffers, forbidden)
+    orders = _orders(buffers)
+    if like is not None:
+        enough = max(bound, like.arena_size)
+        orders = [_order_of(like, buffers), *orders]
+        effort = effort if bound <= like.arena_size else 0
     sizes = [b.size for b in buffers]
-    placed = place(sizes, forbidden, bound, _orders(buffers), effort)
+    placed = place(sizes, forbidden, enough, orders, effort)
     starts = {b.tensor.index: start for b, start in zip(buffers, placed, strict=True)}
     offsets = {}
     for tensor in graph.tensors().values():
@@ -258,6 +297,12 @@ def _orders(buffers: Sequence[Buffer]) -> list[list[int]]:
         lambda b: (-b.last, -b.size),
     )
     return [sorted(range(len(buffers)), key=lambda k: key(buffers[k])) for key in keys]
+
+
+def _order_of(plan: Plan, buffers: Sequence[Buffer]) -> list[int]:
+    """The buffers as they lie in a plan from its start on, those that it does not have last."""
+    known = {b.tensor.index: plan.start(b) for b in plan.buffers}
+    return sorted(range(len(buffers)), key=lambda k: known.get(buffers[k].tensor.index, plan.arena_size))
 
 
 def lower_bound(buffers: Sequence[Buffer], forbidden: Sequence[Forbidden]) -> int:

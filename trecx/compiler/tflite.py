@@ -82,9 +82,15 @@ class _Reader:
         if self.model.SubgraphsLength() != 1:
             raise TrecxError(f"{where}: {self.model.SubgraphsLength()} subgraphs; supported: 1 (no control flow).")
         self.subgraph = self.model.Subgraphs(0)
-        for count in (self.subgraph.TensorsLength(), self.subgraph.OperatorsLength(), self.model.OperatorCodesLength()):
-            if count > MAX_ITEMS:
-                raise _Broken(f"{count} entries in one list, more than {MAX_ITEMS}")
+        counts = {
+            "tensors": self.subgraph.TensorsLength(),
+            "operators": self.subgraph.OperatorsLength(),
+            "operator codes": self.model.OperatorCodesLength(),
+        }
+        if problems := [
+            f"{where}: {n:,} {k}; supported: up to {MAX_ITEMS:,}." for k, n in counts.items() if n > MAX_ITEMS
+        ]:
+            raise TrecxError(problems, "Use a smaller model.")
         self.scales = 0
         self.tensors = [self.tensor(k) for k in range(self.subgraph.TensorsLength())]
 

@@ -1,13 +1,13 @@
 """The picture of a memory plan: blocks over time and address, and where outputs run into their inputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from trecx.compiler.memory_map import Block, MemoryMap
-from trecx.errors import ToolMissing
+from trecx.compiler.memory_map import Block, MemoryMap, problems
+from trecx.errors import ToolMissing, TrecxError
 from trecx.judge.files import written_whole
 
 # Okabe and Ito's palette, lightened; told apart by lightness in print.
@@ -39,13 +39,18 @@ _STYLE: Any = {
 _STEP, _AROUND, _LEAST, _HEIGHT, _LETTER, _LINE = 0.36, 1.0, 7.2, 3.6, 0.085, 0.16
 # A picture of more steps than this would be wider than anyone can show.
 _MOST_STEPS = 400
+# Problems of a damaged map to tell.
+_MOST_TOLD = 10
 
 
 def draw(memory: MemoryMap, folder: Path, title: str, name: str = "memory") -> tuple[Path, ...]:
     """Write `<name>.png` and `<name>.svg` into `folder` and return their paths; equal maps give equal bytes.
 
-    Raises ToolMissing where matplotlib is absent.
+    Raises TrecxError for a map that no plan can be, ToolMissing where matplotlib is absent.
     """
+    if damage := problems(memory):
+        told = [*damage[:_MOST_TOLD], *([f"{len(damage) - _MOST_TOLD} more."] if len(damage) > _MOST_TOLD else [])]
+        raise TrecxError([f"The memory plan of {title} is damaged:", *told], "Compile again.")
     if find_spec("matplotlib") is None:
         raise ToolMissing("The memory map needs matplotlib.", "Install it with: pip install matplotlib")
     import matplotlib as mpl
@@ -88,9 +93,11 @@ def in_use(memory: MemoryMap, step: int) -> int:
     return used
 
 
-def peak(memory: MemoryMap) -> int:
-    """The first step with most bytes in use."""
-    return max(range(len(memory.steps)), key=lambda step: in_use(memory, step))
+def peaks(memory: MemoryMap) -> tuple[int, ...]:
+    """The steps with most bytes in use."""
+    used = [in_use(memory, step) for step in range(len(memory.steps))]
+    most = max(used)
+    return tuple(step for step, size in enumerate(used) if size == most)
 
 
 def _alive(memory: MemoryMap, step: int) -> list[Block]:
@@ -102,18 +109,19 @@ def _blocks(axes: Any, memory: MemoryMap) -> None:
 
     plain: Any = {"linewidth": 0.9, "zorder": 2}
     hatched: Any = {"facecolor": "none", "edgecolor": _SHARED, "linewidth": 0, "hatch": _HATCH, "zorder": 3}
+    common = tuple(shared(memory))
     for block in memory.blocks:
         corner, width = (block.first, block.offset), block.last - block.first + 1
         fill, edge = _FILL[block.kind], _EDGE[block.kind]
         axes.add_patch(Rectangle(corner, width, block.size, facecolor=fill, edgecolor=edge, **plain))
-        _label(axes, memory, block)
-    for step, start, end in shared(memory):
+        _label(axes, memory, block, common)
+    for step, start, end in common:
         axes.add_patch(Rectangle((step, start), 1, end - start, **hatched))
 
 
-def _label(axes: Any, memory: MemoryMap, block: Block) -> None:
+def _label(axes: Any, memory: MemoryMap, block: Block, common: Iterable[tuple[int, int, int]]) -> None:
     """What lies in the block, along or upright, where it has room and shares no byte, else where it is born."""
-    both = {step for step, start, end in shared(memory) if block.offset < end and start < block.offset + block.size}
+    both = {step for step, start, end in common if block.offset < end and start < block.offset + block.size}
     steps = [step for step in range(block.first, block.last + 1) if step not in both] or [block.first]
     length, height = _LETTER * len(block.label), _HEIGHT * block.size / memory.arena_size
     along = len(steps) * _STEP > length
@@ -126,12 +134,15 @@ def _label(axes: Any, memory: MemoryMap, block: Block) -> None:
 
 
 def _marks(axes: Any, memory: MemoryMap) -> None:
-    """Exit checks, the busiest step and the end of the arena."""
+    """Exit checks, the busiest steps and the end of the arena."""
     top = memory.arena_size
-    busiest = peak(memory)
+    busiest = peaks(memory)
+    first = busiest[0]
+    title = "peak" if len(busiest) == 1 else f"peak, {len(busiest)} steps"
     words: Any = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": _PLAIN}
-    axes.plot((busiest, busiest + 1), (top, top), color=_PLAIN, linewidth=3.5, solid_capstyle="butt", zorder=5)
-    axes.text(busiest + 0.5, top * 1.02, f"peak\n{in_use(memory, busiest):,}", **words)
+    for step in busiest:
+        axes.plot((step, step + 1), (top, top), color=_PLAIN, linewidth=3.5, solid_capstyle="butt", zorder=5)
+    axes.text(first + 0.5, top * 1.02, f"{title}\n{in_use(memory, first):,}", **words)
     axes.axhline(top, color=_PLAIN, linewidth=0.9, linestyle=(0, (6, 4)), zorder=1)
     for check in memory.checks:
         axes.axvline(check + 0.5, color=_CHECK, linewidth=1.4, linestyle=_DASHES, zorder=6)
@@ -146,8 +157,9 @@ def _frame(figure: Any, axes: Any, memory: MemoryMap, title: str) -> None:
     above = memory.arena_size - memory.lower_bound
     least = "the least that its busiest step allows"
     size = f"arena of {memory.arena_size:,} bytes, " + (f"{above:,} above {least}" if above else least)
-    figure.text(left, 1 - 0.24 / height, title, fontsize=13, fontweight="bold", va="center")
-    figure.text(left, 1 - 0.52 / height, size, color=_PLAIN, va="center")
+    size += f"; optimized for {memory.optimize}"
+    _fit(figure, figure.text(left, 1 - 0.24 / height, title, fontsize=13, fontweight="bold", va="center"))
+    _fit(figure, figure.text(left, 1 - 0.52 / height, size, color=_PLAIN, va="center"))
     axes.set_xlim(0, len(memory.steps))
     axes.set_ylim(0, memory.arena_size * 1.01)
     axes.set_xticks([k + 0.5 for k in range(len(memory.steps))])
@@ -165,6 +177,14 @@ def _frame(figure: Any, axes: Any, memory: MemoryMap, title: str) -> None:
     figure.legend(
         handles=handles, frameon=False, fontsize=8.5, handlelength=1.3, borderpad=0, columnspacing=1.3, **place
     )
+
+
+def _fit(figure: Any, text: Any) -> None:
+    """A smaller font where a line does not fit into the picture."""
+    extent = text.get_window_extent()
+    room = figure.bbox.width - extent.x0 - 0.1 * figure.dpi
+    if extent.width > room:
+        text.set_fontsize(text.get_fontsize() * room / extent.width)
 
 
 def _words(step: str) -> str:

@@ -35,6 +35,7 @@ def choose(op: Op, target: Target, optimize: str = "time") -> KernelCall:
     if optimize == "ram":
         return min(calls, key=lambda call: _memory(op, call))
     if optimize == "flash":
+        # Tables alone: what code a kernel takes depends on the whole network, whose layers share it.
         return min(calls, key=lambda call: sum(table.values.nbytes for table in call.tables))
     return calls[0]
 

@@ -11,13 +11,16 @@ from trecx.compiler.ops.conv_2d import Conv2D
 from trecx.compiler.overlap import Step, distance
 from trecx.compiler.target import Target
 
+# Without a full tile, widening fewer taps than this costs more than it saves.
+_LEAST_TAPS = 2
+
 
 def conv_1x1(op: Op, target: Target) -> KernelCall | None:
     """Every output pixel from the input pixel at its place."""
     assert isinstance(op, Conv2D)
-    if not op.pointwise:
-        return None
     source, depth = op.inputs[0], op.inputs[0].shape[3]
+    if not op.pointwise or _tiny(op):
+        return None
     gemm = Gemm.of(op.channels, op.output, op.activation, np.arange(depth))
     if gemm is None:
         return None
@@ -39,10 +42,10 @@ def conv_1x1(op: Op, target: Target) -> KernelCall | None:
 def conv_2d(op: Op, target: Target) -> KernelCall | None:
     """Any kernel, stride and padding."""
     assert isinstance(op, Conv2D)
-    if op.pointwise:
-        return None
     source, depth = op.inputs[0], op.inputs[0].shape[3]
     terms = op.rows.kernel * op.columns.kernel * depth
+    if op.pointwise or _tiny(op):
+        return None
     gemm = Gemm.of(op.channels, op.output, op.activation, _order(op))
     if gemm is None:
         return None
@@ -71,6 +74,12 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
         scratch=scratch(terms) + window,
         distances=(distance(_tiles(op)),),
     )
+
+
+def _tiny(op: Conv2D) -> bool:
+    """Whether other kernels are faster: too few pixels for a tile, and hardly a tap of theirs inside the image."""
+    taps = min(op.rows.kernel, op.rows.size) * min(op.columns.kernel, op.columns.size) * op.inputs[0].shape[3]
+    return op.rows.output * op.columns.output < SLOTS and taps < _LEAST_TAPS
 
 
 def _tiles(op: Conv2D) -> Iterator[Step]:
