@@ -14,7 +14,7 @@ from rich.table import Table
 
 from trecx.bench.measure import by_operator, compile_for
 from trecx.bench.results import number, table
-from trecx.compiler.ir import Graph, KernelCall, Node, Op
+from trecx.compiler.ir import Graph, KernelCall, Node, Op, Refused
 from trecx.compiler.kernels import candidates, choose
 from trecx.compiler.target import Target
 from trecx.console import Step
@@ -34,8 +34,8 @@ class Nailed(Op):
 
     @classmethod
     def read(cls, node: Node) -> Self:
-        """Never part of a file."""
-        raise NotImplementedError
+        """Refused: it stands for an op that is read already."""
+        raise Refused("stands for another operator and is never part of a file")
 
     def macs(self) -> int:
         """Those of the op."""

@@ -57,9 +57,9 @@ def windows(rows: Window, columns: Window, pixel_stride: int, channels: int, til
     `pixel_stride` is the input's, in bytes.
     """
     for y in range(rows.output):
-        top = min(max(y * rows.stride - rows.before, 0), rows.size - 1)
+        top = _first(rows, y)
         for x in range(0, columns.output, tile):
-            left = min(max(x * columns.stride - columns.before, 0), columns.size - 1)
+            left = _first(columns, x)
             end = min(x + tile, columns.output)
             yield Step((top * columns.size + left) * pixel_stride, (y * columns.output + end) * channels)
 
@@ -83,3 +83,18 @@ def one_channel_after_another(steps: Iterable[Step], pixel_stride: int, channels
     apart, rest = divmod(pixel_stride, channels)
     safe = rest == 0 and distance(Step(step.reads_from * apart, step.writes_to) for step in steps) == 0
     return Exactly(0) if safe else None
+
+
+def consecutive(rows: Window, columns: Window, pixel_stride: int, channels: int, tile: int) -> Iterator[Step]:
+    """The steps of a kernel that computes all `channels` of `tile` consecutive pixels at a time, rows running on."""
+    starts = [
+        (_first(rows, y) * columns.size + _first(columns, x)) for y in range(rows.output) for x in range(columns.output)
+    ]
+    for pixel in range(0, len(starts), tile):
+        together = starts[pixel : pixel + tile]
+        yield Step(min(together) * pixel_stride, (pixel + len(together)) * channels)
+
+
+def _first(axis: Window, place: int) -> int:
+    """The first input that the window at `place` reads, one inside the image where it reads padding only."""
+    return min(max(place * axis.stride - axis.before, 0), axis.size - 1)

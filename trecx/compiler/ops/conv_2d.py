@@ -73,18 +73,9 @@ class Conv2D(Op):
             )
             return KernelCall("conv_1x1", shape + requantization, self.channels.tables(), distances=(self._tiled(),))
         geometry = (
-            ("input_height", self.rows.size),
-            ("input_width", self.columns.size),
+            *window.geometry(self.rows, self.columns),
             ("input_channels", source.shape[3]),
             ("input_stride", source.pixel_stride),
-            ("kernel_height", self.rows.kernel),
-            ("kernel_width", self.columns.kernel),
-            ("stride_height", self.rows.stride),
-            ("stride_width", self.columns.stride),
-            ("pad_top", self.rows.before),
-            ("pad_left", self.columns.before),
-            ("output_height", self.rows.output),
-            ("output_width", self.columns.output),
             ("output_channels", self.output.shape[3]),
             ("input_zero_point", source.zero_point),
         )

@@ -58,18 +58,9 @@ class DepthwiseConv2D(Op):
         source = self.inputs[0]
         low, high = activation.limits(self.activation, self.output)
         params = (
-            ("input_height", self.rows.size),
-            ("input_width", self.columns.size),
+            *window.geometry(self.rows, self.columns),
             ("input_channels", source.shape[3]),
             ("input_stride", source.pixel_stride),
-            ("kernel_height", self.rows.kernel),
-            ("kernel_width", self.columns.kernel),
-            ("stride_height", self.rows.stride),
-            ("stride_width", self.columns.stride),
-            ("pad_top", self.rows.before),
-            ("pad_left", self.columns.before),
-            ("output_height", self.rows.output),
-            ("output_width", self.columns.output),
             ("depth_multiplier", self.depth_multiplier),
             ("input_zero_point", source.zero_point),
             ("shifts_right", int(self.channels.shifts_right)),

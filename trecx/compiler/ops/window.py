@@ -31,6 +31,22 @@ class Window:
         return self.before > 0 or (self.output - 1) * self.stride - self.before + self.kernel > self.size
 
 
+def geometry(rows: Window, columns: Window) -> tuple[tuple[str, int], ...]:
+    """The params that tell a kernel its windows."""
+    return (
+        ("input_height", rows.size),
+        ("input_width", columns.size),
+        ("kernel_height", rows.kernel),
+        ("kernel_width", columns.kernel),
+        ("stride_height", rows.stride),
+        ("stride_width", columns.stride),
+        ("pad_top", rows.before),
+        ("pad_left", columns.before),
+        ("output_height", rows.output),
+        ("output_width", columns.output),
+    )
+
+
 def check_padding(inspection: Inspection, padding: int) -> None:
     """Require SAME or VALID."""
     known = padding in (Padding.SAME, Padding.VALID)

@@ -7,8 +7,9 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op
 from trecx.compiler.kernels.dsp.gemm import SLOTS, Gemm, scratch
+from trecx.compiler.ops import window
 from trecx.compiler.ops.conv_2d import Conv2D
-from trecx.compiler.overlap import Step, distance
+from trecx.compiler.overlap import Step, consecutive, distance
 from trecx.compiler.target import Target
 
 # Without a full tile, widening fewer taps than this costs more than it saves.
@@ -50,28 +51,19 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
     if gemm is None:
         return None
     shape = (
-        ("input_height", op.rows.size),
-        ("input_width", op.columns.size),
+        *window.geometry(op.rows, op.columns),
         ("input_channels", depth),
         ("input_stride", source.pixel_stride),
-        ("kernel_height", op.rows.kernel),
-        ("kernel_width", op.columns.kernel),
-        ("stride_height", op.rows.stride),
-        ("stride_width", op.columns.stride),
-        ("pad_top", op.rows.before),
-        ("pad_left", op.columns.before),
-        ("output_height", op.rows.output),
-        ("output_width", op.columns.output),
         ("output_channels", op.output.shape[3]),
         ("input_zero_point", source.zero_point),
     )
     # A padded window whose taps do not start on words is first laid out beside the columns.
-    window = 0 if depth % 4 == 0 else -(-terms // 4) * 4
+    beside = 0 if depth % 4 == 0 else -(-terms // 4) * 4
     return KernelCall(
         "dsp/conv_2d",
         shape + gemm.params,
         (gemm.weights,),
-        scratch=scratch(terms) + window,
+        scratch=scratch(terms) + beside,
         distances=(distance(_tiles(op)),),
     )
 
@@ -87,20 +79,8 @@ def _tiles(op: Conv2D) -> Iterator[Step]:
 
     Fewer pixels than a tile are computed one by one.
     """
-    rows, columns = op.rows, op.columns
-    first = [
-        (
-            min(max(y * rows.stride - rows.before, 0), rows.size - 1) * columns.size
-            + min(max(x * columns.stride - columns.before, 0), columns.size - 1)
-        )
-        * op.inputs[0].pixel_stride
-        for y in range(rows.output)
-        for x in range(columns.output)
-    ]
-    size = SLOTS if len(first) >= SLOTS else 1
-    for pixel in range(0, len(first), size):
-        tile = first[pixel : pixel + size]
-        yield Step(min(tile), (pixel + len(tile)) * op.output.shape[3])
+    size = SLOTS if op.rows.output * op.columns.output >= SLOTS else 1
+    return consecutive(op.rows, op.columns, op.inputs[0].pixel_stride, op.output.shape[3], size)
 
 
 def _order(op: Conv2D) -> np.ndarray:

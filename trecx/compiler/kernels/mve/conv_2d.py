@@ -1,13 +1,13 @@
 """CONV_2D: columns of four pixels, two output channels at a time."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.mve import requantization
+from trecx.compiler.ops import window
 from trecx.compiler.ops.conv_2d import Conv2D
-from trecx.compiler.overlap import Step, distance
+from trecx.compiler.ops.window import Window
+from trecx.compiler.overlap import consecutive, distance
 from trecx.compiler.target import Target
 
 PIXELS, BLOCK = 4, 16
@@ -20,23 +20,17 @@ def conv_2d(op: Op, _: Target) -> KernelCall | None:
         return None
     source, rows, columns = op.inputs[0], op.rows, op.columns
     depth, taps = source.shape[3], source.shape[3] * rows.kernel * columns.kernel
-    pixels = rows.output * columns.output
-    heights = (1, pixels, 1, pixels) if op.pointwise else (rows.size, columns.size, rows.output, columns.output)
+    if op.pointwise:
+        pixels = rows.output * columns.output
+        rows, columns = Window(1, 1, 1, 1, 0), Window(pixels, 1, 1, pixels, 0)
+    # All four pixels of a tile are copied before any is written, whichever rows they lie in.
+    tiles = consecutive(rows, columns, source.pixel_stride, op.output.shape[3], PIXELS)
     blocks = -(-taps // BLOCK)
     apart = rows.kernel * columns.kernel > 1 and depth % BLOCK > 0
     params = (
-        ("input_height", heights[0]),
-        ("input_width", heights[1]),
+        *window.geometry(rows, columns),
         ("input_channels", depth),
         ("input_stride", source.pixel_stride),
-        ("kernel_height", rows.kernel),
-        ("kernel_width", columns.kernel),
-        ("stride_height", rows.stride),
-        ("stride_width", columns.stride),
-        ("pad_top", rows.before),
-        ("pad_left", columns.before),
-        ("output_height", heights[2]),
-        ("output_width", heights[3]),
         ("output_channels", op.output.shape[3]),
         ("padded", int(rows.padded or columns.padded)),
         ("aligned", int(requantization.aligned(op.output))),
@@ -48,7 +42,7 @@ def conv_2d(op: Op, _: Target) -> KernelCall | None:
         params,
         (Table("weights", "int8_t", pack(op.channels.weights)), requantization.table(op.channels)),
         scratch=PIXELS * BLOCK * blocks + (BLOCK * (blocks + 1) if apart else 0),
-        distances=(distance(tiles(op)),),
+        distances=(distance(tiles),),
     )
 
 
@@ -61,19 +55,3 @@ def pack(weights: np.ndarray) -> np.ndarray:
     filled = np.zeros((units, taps), np.int8)
     filled[: len(flat), : flat.shape[1]] = flat
     return filled.reshape(units // 2, 2, taps // BLOCK, BLOCK).transpose(0, 2, 1, 3)
-
-
-def tiles(op: Conv2D) -> Iterator[Step]:
-    """Each step copies the windows of four pixels, whichever rows they lie in, before it writes them."""
-    stride, pixels = op.inputs[0].pixel_stride, op.rows.output * op.columns.output
-    for pixel in range(0, pixels, PIXELS):
-        end = min(pixel + PIXELS, pixels)
-        first = min(_first(op, k) for k in range(pixel, end))
-        yield Step(first * stride, end * op.output.shape[3])
-
-
-def _first(op: Conv2D, pixel: int) -> int:
-    """The first input pixel that an output pixel reads."""
-    y, x = divmod(pixel, op.columns.output)
-    top, left = y * op.rows.stride - op.rows.before, x * op.columns.stride - op.columns.before
-    return max(top, 0) * op.columns.size + max(left, 0)

@@ -7,6 +7,7 @@ import numpy as np
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.mve import requantization
 from trecx.compiler.kernels.mve.groups import in_groups
+from trecx.compiler.ops import window
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
 from trecx.compiler.overlap import Step, distance, pairs_of_rows, windows
 from trecx.compiler.target import Target
@@ -64,18 +65,9 @@ def depthwise_conv_2d_any(op: Op, _: Target) -> KernelCall | None:
         return None
     source, rows, columns, lanes = op.inputs[0], op.rows, op.columns, requantization.GROUP
     params = (
-        ("input_height", rows.size),
-        ("input_width", columns.size),
+        *window.geometry(rows, columns),
         ("channels", source.shape[3]),
         ("input_stride", source.pixel_stride),
-        ("kernel_height", rows.kernel),
-        ("kernel_width", columns.kernel),
-        ("stride_height", rows.stride),
-        ("stride_width", columns.stride),
-        ("pad_top", rows.before),
-        ("pad_left", columns.before),
-        ("output_height", rows.output),
-        ("output_width", columns.output),
         ("input_zero_point", source.zero_point),
         *requantization.limits(op.activation, op.output),
     )

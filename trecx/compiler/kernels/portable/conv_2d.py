@@ -1,14 +1,12 @@
 """CONV_2D by products that two output pixels share: `firmware/kernels/portable/conv_2d.h`."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.portable.scaling import Scaling, rows, scaling
-from trecx.compiler.ops import activation
+from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.conv_2d import Conv2D
-from trecx.compiler.overlap import Step, distance
+from trecx.compiler.overlap import consecutive, distance
 from trecx.compiler.target import CORTEX_M0, Target
 
 GROUP = 4
@@ -35,19 +33,10 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
     groups = grouped.shape[1] // GROUP
     padded = op.rows.padded or op.columns.padded
     params = (
-        ("input_height", op.rows.size),
-        ("input_width", op.columns.size),
+        *window.geometry(op.rows, op.columns),
         ("input_channels", source.shape[3]),
         ("input_stride", source.pixel_stride),
-        ("kernel_height", op.rows.kernel),
-        ("kernel_width", op.columns.kernel),
-        ("stride_height", op.rows.stride),
-        ("stride_width", op.columns.stride),
-        ("pad_top", op.rows.before),
-        ("pad_left", op.columns.before),
         ("padded", int(padded)),
-        ("output_height", op.rows.output),
-        ("output_width", op.columns.output),
         ("output_channels", op.output.shape[3]),
         ("input_zero_point", source.zero_point),
         ("groups", groups),
@@ -64,7 +53,8 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
         Table("channels", "int32_t", _channels(scale, groups, counts, tile)),
     )
     scratch = 4 * groups * (GROUP + excess) + (-(-source.shape[3] // 4) * 4 if padded else 0)
-    return KernelCall("portable/conv_2d", params, tables, scratch=scratch, distances=(distance(_steps(op)),))
+    pairs = consecutive(op.rows, op.columns, source.pixel_stride, op.output.shape[3], 2)
+    return KernelCall("portable/conv_2d", params, tables, scratch=scratch, distances=(distance(pairs),))
 
 
 def split(weights: np.ndarray) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:
@@ -102,17 +92,3 @@ def _encode(residues: list[list[tuple[int, int]]], words: int) -> np.ndarray:
     """Residues as the C reads them; a group of the column takes `words` words."""
     flat = [residue for of_channel in residues for residue in of_channel] or [(0, 0)]
     return np.array([(k // GROUP * words + k % GROUP) << 8 | r & 255 for k, r in flat], np.uint32)
-
-
-def _steps(op: Conv2D) -> Iterator[Step]:
-    """Two pixels at a time, in the order of memory."""
-    stride, channels = op.inputs[0].pixel_stride, op.output.shape[3]
-    firsts = [
-        min(max(y * op.rows.stride - op.rows.before, 0), op.rows.size - 1) * op.columns.size
-        + min(max(x * op.columns.stride - op.columns.before, 0), op.columns.size - 1)
-        for y in range(op.rows.output)
-        for x in range(op.columns.output)
-    ]
-    for pixel in range(0, len(firsts), 2):
-        pair = firsts[pixel : pixel + 2]
-        yield Step(min(pair) * stride, (pixel + len(pair)) * channels)

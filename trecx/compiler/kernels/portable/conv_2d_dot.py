@@ -4,7 +4,7 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.portable.scaling import rows, scaling
-from trecx.compiler.ops import activation
+from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.conv_2d import Conv2D
 from trecx.compiler.overlap import distance, windows
 from trecx.compiler.target import HOST, Target
@@ -23,18 +23,9 @@ def conv_2d_dot(op: Op, target: Target) -> KernelCall | None:
     weights = rows(op.channels, 0)
     wide = np.pad(weights, ((0, 0), (0, -weights.shape[1] % _VECTOR))).astype(np.int16)
     params = (
-        ("input_height", op.rows.size),
-        ("input_width", op.columns.size),
+        *window.geometry(op.rows, op.columns),
         ("input_channels", source.shape[3]),
         ("input_stride", source.pixel_stride),
-        ("kernel_height", op.rows.kernel),
-        ("kernel_width", op.columns.kernel),
-        ("stride_height", op.rows.stride),
-        ("stride_width", op.columns.stride),
-        ("pad_top", op.rows.before),
-        ("pad_left", op.columns.before),
-        ("output_height", op.rows.output),
-        ("output_width", op.columns.output),
         ("output_channels", op.output.shape[3]),
         ("input_zero_point", source.zero_point),
         ("length", wide.shape[1]),

@@ -6,7 +6,7 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.portable.scaling import rows, scaling
-from trecx.compiler.ops import activation
+from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
 from trecx.compiler.ops.window import Window
 from trecx.compiler.overlap import Step, one_channel_after_another
@@ -27,18 +27,9 @@ def depthwise_conv_2d(op: Op, target: Target) -> KernelCall | None:
     width = (op.columns.output - 1) * op.columns.stride + op.columns.kernel
     height = _band_height(op.rows, width)
     params = (
-        ("input_height", op.rows.size),
-        ("input_width", op.columns.size),
+        *window.geometry(op.rows, op.columns),
         ("channels", source.shape[3]),
         ("input_stride", source.pixel_stride),
-        ("kernel_height", op.rows.kernel),
-        ("kernel_width", op.columns.kernel),
-        ("stride_height", op.rows.stride),
-        ("stride_width", op.columns.stride),
-        ("pad_top", op.rows.before),
-        ("pad_left", op.columns.before),
-        ("output_height", op.rows.output),
-        ("output_width", op.columns.output),
         ("band_height", height),
         ("band_width", width),
         ("input_zero_point", source.zero_point),
