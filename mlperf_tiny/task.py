@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mlperf_tiny.attachment import Attachment
+from mlperf_tiny.recipe import Recipe
+
 
 class DataError(Exception):
     """Data that cannot be used. `problems` are complete sentences, `hint` says how to get what is missing."""
@@ -100,3 +103,8 @@ class Task:
     fetch: Callable[..., Path] | None = None
     # (scale, zero point) of the benchmark's official int8 inputs; None leaves the choice to the converter.
     input_quant: tuple[float, int] | None = None
+    # How it is trained from scratch, and how with a trained backbone to start from.
+    recipe: Recipe = field(default_factory=Recipe)
+    tuning: Recipe = field(default_factory=Recipe)
+    # Early exits that suit it, the default first; without one, a method chooses from the shapes at hand.
+    attachments: tuple[Attachment, ...] = ()

@@ -10,10 +10,11 @@ pytest.importorskip("tf_keras")
 from test_rewrites import verdict
 
 from mlperf_tiny import KWS
+from mlperf_tiny.attachment import Attachment, EarlyExit, EarlyView
 from mlperf_tiny.task import Backbone, Data, Split, Task
 from trecx import exits as door
 from trecx.learn import fuse as fusing
-from trecx.learn.exits.trecx import Attachment, EarlyExit, EarlyView, TRecX
+from trecx.learn.exits.trecx import TRecX
 from trecx.learn.fuse import fuse
 from trecx.learn.keras import keras
 from trecx.learn.quantize import quantize
@@ -48,7 +49,7 @@ def split(name: str, seed: int) -> Split:
 
 DATA = Data(split("train", 1), split("validation", 2), split("test", 3))
 TASK = Task("small", "A small task", SHAPE, tuple("abcd"), backbone, lambda folder: DATA)
-METHOD = TRecX(attachments=(Attachment("small", EarlyExit("tap", 8, 2, 2, 2, 8), EarlyView(2), "he_normal", 0.5),))
+METHOD = TRecX(Attachment("paper", EarlyExit("tap", 8, 2, 2, 2, 8), EarlyView(2), "he_normal", 0.5))
 
 
 def randomized(model, seed: int):
@@ -124,7 +125,7 @@ def test_a_convolution_that_somebody_else_reads_stays():
 
 
 def test_kws_has_nothing_to_fuse():
-    model = attach(KWS, TRecX(), plain(KWS))
+    model = attach(KWS, TRecX(KWS.attachments[0]), plain(KWS))
     assert fuse(model) == (model, ())
 
 

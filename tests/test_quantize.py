@@ -61,10 +61,10 @@ def trained(tmp_path_factory):
 def test_kws_converts_to_the_operators_and_input_grid_that_the_runner_and_the_compiler_expect(tmp_path):
     backbone = plain(KWS)
     save(backbone, tmp_path / "backbone.keras")
-    save(attach(KWS, TRecX(), backbone), tmp_path / "model.keras")
+    save(attach(KWS, TRecX(KWS.attachments[0]), backbone), tmp_path / "model.keras")
     rng = np.random.default_rng(0)
     samples = Split("train", "", rng.normal(-20, 30, (30, *KWS.input_shape)).astype(np.float32), np.zeros(30, np.int32))
-    quantize(KWS, Data(samples, samples, samples), TRecX(), tmp_path, tmp_path / "out", FEW, quietly)
+    quantize(KWS, Data(samples, samples, samples), TRecX(KWS.attachments[0]), tmp_path, tmp_path / "out", FEW, quietly)
     found = describe((tmp_path / "out/kws.tflite").read_bytes())
     assert found.outputs == ("early", "final")
     assert found.activations == ("INT8",)

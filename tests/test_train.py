@@ -11,6 +11,7 @@ pytest.importorskip("tf_keras")
 
 from tiny_task import CLASSES, DATA, METHOD, TASK
 
+from mlperf_tiny import KWS
 from mlperf_tiny.task import Split
 from trecx.errors import TrecxError
 from trecx.learn import weights
@@ -18,7 +19,7 @@ from trecx.learn.batches import batches, probabilities, shifted
 from trecx.learn.exits.trecx import FILTER, VIEW
 from trecx.learn.keras import keras, save
 from trecx.learn.loop import learning_rate
-from trecx.learn.settings import TrainSettings, recipe
+from trecx.learn.settings import TrainSettings, settings_for
 from trecx.learn.train import copied_epochs, plain, train
 
 SHORT = TrainSettings(
@@ -106,8 +107,8 @@ def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):
 
 def test_filters_are_copied_for_as_long_as_the_recipe_says():
     assert copied_epochs(TrainSettings()) == 30  # T-RecX: epochs 0 to 29 of 36, the last 6 are free
-    assert copied_epochs(recipe(None)) == 30
-    distilled = recipe(Path("weights"))
+    assert copied_epochs(settings_for(KWS, None)) == 30
+    distilled = settings_for(KWS, Path("weights"))
     assert (distilled.release, copied_epochs(distilled)) == (0.9, 72)
 
 
@@ -167,8 +168,8 @@ def test_settings_out_of_range_are_all_reported_at_once():
 
 
 def test_the_recipe_follows_from_whether_there_are_reference_weights(tmp_path):
-    assert recipe(None, (("a", 2.0),), seed=7) == TrainSettings(seed=7)
-    distilled = recipe(tmp_path, (("a", 2.0),))
+    assert settings_for(KWS, None, (("a", 2.0),), seed=7).seed == 7
+    distilled = settings_for(KWS, tmp_path, (("a", 2.0),))
     assert distilled.distillation > 0.5
     assert distilled.source_weights == (("a", 2.0),)
 

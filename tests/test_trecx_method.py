@@ -1,14 +1,16 @@
 """T-RecX's attachment: its counts are the published tables', and the final exit owes the early one nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 tf_keras = pytest.importorskip("tf_keras")
 
-from mlperf_tiny import KWS  # noqa: E402
-from mlperf_tiny.task import Backbone  # noqa: E402
+from mlperf_tiny import KWS, TASKS  # noqa: E402
+from mlperf_tiny.attachment import Attachment, Block, EarlyExit  # noqa: E402
 from trecx.errors import TrecxError  # noqa: E402
-from trecx.learn.exits import METHODS, method  # noqa: E402
+from trecx.learn.exits import METHODS, attachment, method  # noqa: E402
 from trecx.learn.exits.trecx import FILTER, VIEW, TRecX  # noqa: E402
 from trecx.learn.keras import keras  # noqa: E402
 from trecx.learn.train import attach, plain  # noqa: E402
@@ -29,60 +31,45 @@ def macs(model) -> int:
     return total
 
 
-def stub(tap: str, tap_shape: tuple[int, ...], features: tuple[int, ...], pool: int, classes: int) -> Backbone:
-    """A backbone of the right shapes and few parameters: an exit needs nothing else."""
-    layers = keras().layers
-    image = keras().Input((96, 96, 3))
-
-    def to(shape: tuple[int, ...], x):
-        return layers.Conv2D(shape[-1], 1)(layers.Resizing(*shape[:2])(x))
-
-    tapped = to(tap_shape, image)
-    last = to(features, tapped)
-
-    def head(x):
-        return layers.Dense(classes)(layers.Flatten()(layers.AveragePooling2D(pool)(x)))
-
-    return Backbone(image, {tap: tapped}, last, head)
-
-
-SHAPES = {
-    "kws": (("block2", (25, 5, 64), (25, 5, 64), (24, 5), 12), 2636, 704),
-    "ic": (("stack1", (32, 32, 16), (8, 8, 64), 8, 10), 5834, 5280),
-    "vww": (("block3", (24, 24, 32), (3, 3, 256), 3, 2), 3586, 896),
+# Parameters of the backbone, of the exit and of the early view; MACs of the backbone, to the early and the final exit.
+PUBLISHED = {
+    "kws": (24_908, 2_636, 704, 2_656_768, 1_501_536, 2_706_688),
+    "ic": (78_666, 5_834, 5_280, 12_501_632, 5_723_136, 13_070_976),
+    "vww": (221_794, 3_586, 896, 7_489_664, 3_309_696, 8_710_208),
 }
 
 
-def test_kws_parameters_equal_the_published_table():
-    backbone = plain(KWS)
-    assert backbone.count_params() == 24_908
-    assert TRecX().attach("kws", KWS.backbone(keras())).count_params() == 28_248
-    assert TRecX(early_view=False).attach("kws", KWS.backbone(keras())).count_params() == 27_544
+def trecx(task, early_view: bool = True) -> TRecX:
+    return TRecX(attachment(task, "paper", early_view))
 
 
-def test_kws_macs_equal_the_published_table():
-    model = TRecX().attach("kws", KWS.backbone(keras()))
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_parameters_equal_the_published_table(task):
+    backbone, exit_parameters, view_parameters, *_ = PUBLISHED[task.name]
+    assert plain(task).count_params() == backbone
+    without, with_view = (trecx(task, v).attach(task.name, task.backbone(keras())) for v in (False, True))
+    assert without.count_params() - backbone == exit_parameters
+    assert with_view.count_params() - without.count_params() == view_parameters
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_macs_equal_the_published_table(task):
+    model = trecx(task).attach(task.name, task.backbone(keras()))
     early, final = (keras().Model(model.input, output) for output in model.outputs)
-    assert macs(plain(KWS)) == 2_656_768
-    assert macs(early) == 1_501_536
-    assert macs(model) == 2_706_688
-    assert macs(final) == 2_706_688 - 13_536  # nothing of the exit is on the final path
+    assert (macs(plain(task)), macs(early), macs(model)) == PUBLISHED[task.name][3:]
+    exit_alone = macs(early) - macs(keras().Model(model.input, task_tap(task, model)))
+    assert macs(final) == macs(model) - exit_alone  # nothing of the exit is on the final path
 
 
-@pytest.mark.parametrize("task", SHAPES)
-def test_exit_and_early_view_have_the_published_parameters_on_every_task(task):
-    shapes, exit_parameters, view_parameters = SHAPES[task]
-    graph = stub(*shapes)
-    alone = keras().Model(graph.input, graph.head(graph.features)).count_params()
-    without = TRecX(early_view=False).attach(task, stub(*shapes)).count_params()
-    with_view = TRecX().attach(task, stub(*shapes)).count_params()
-    assert without - alone == exit_parameters
-    assert with_view - without == view_parameters
+def task_tap(task, model):
+    """The tensor that the exit attaches to."""
+    first = next(layer for layer in model.layers if layer.name in ("early_channels", "early_point"))
+    return first.input
 
 
 @pytest.mark.parametrize("early_view", [True, False])
 def test_perturbing_the_exit_leaves_the_final_scores_bit_identical(early_view):
-    model = TRecX(early_view).attach("kws", KWS.backbone(keras()))
+    model = trecx(KWS, early_view).attach("kws", KWS.backbone(keras()))
     x = np.random.default_rng(0).normal(0, 20, (8, *KWS.input_shape)).astype(np.float32)
     early, final = model.predict(x, verbose=0)
     changed = 0
@@ -99,7 +86,7 @@ def test_perturbing_the_exit_leaves_the_final_scores_bit_identical(early_view):
 def test_final_loss_gives_the_early_filter_no_gradient():
     import tensorflow as tf
 
-    model = TRecX().attach("kws", KWS.backbone(keras()))
+    model = trecx(KWS).attach("kws", KWS.backbone(keras()))
     x = tf.random.stateless_normal((4, *KWS.input_shape), (1, 2))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(x)[1][:, 0])
@@ -112,18 +99,26 @@ def test_final_loss_gives_the_early_filter_no_gradient():
 
 def test_training_starts_from_the_final_scores_of_the_backbone():
     backbone = plain(KWS)
-    model = attach(KWS, TRecX(), backbone)
+    model = attach(KWS, trecx(KWS), backbone)
     x = np.random.default_rng(1).normal(0, 20, (8, *KWS.input_shape)).astype(np.float32)
     # The early view's weights are 0, yet longer sums are added up in another order: float32 rounding of scores up to 1.
     np.testing.assert_allclose(model.predict(x, verbose=0)[1], backbone.predict(x, verbose=0), atol=1e-6)
 
 
-def test_unknown_task_tap_and_method_are_named():
-    with pytest.raises(TrecxError, match="no attachment for the task 'ad'"):
-        TRecX().attach("ad", KWS.backbone(keras()))
-    graph = stub("elsewhere", (25, 5, 64), (25, 5, 64), (24, 5), 12)
-    with pytest.raises(TrecxError, match="no tap 'block2'"):
-        TRecX().attach("kws", graph)
+def test_unknown_exit_tap_and_method_are_named():
+    with pytest.raises(TrecxError, match="has no exit 'none'"):
+        attachment(KWS, "none")
+    elsewhere = replace(KWS.attachments[0], early=replace(KWS.attachments[0].early, tap="elsewhere"))
+    with pytest.raises(TrecxError, match="no tap 'elsewhere'"):
+        TRecX(elsewhere).attach("kws", KWS.backbone(keras()))
     with pytest.raises(TrecxError, match="no exit method 'none'"):
-        method("none")
-    assert isinstance(method("trecx"), METHODS)
+        method("none", elsewhere)
+    assert isinstance(method("trecx", elsewhere), METHODS)
+
+
+def test_separable_blocks_take_the_place_of_the_filter():
+    early = EarlyExit("block1", blocks=(Block(64, 2), Block(32, 1)))
+    built = TRecX(Attachment("deep", early, None, "he_normal", 0.5)).attach("kws", KWS.backbone(keras()))
+    assert built.get_layer("early_pool").pool_size == (13, 3)  # the whole map
+    assert built.get_layer("early_pool").output_shape == (None, 1, 1, 32)
+    assert FILTER not in [layer.name for layer in built.layers]

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from mlperf_tiny.attachment import Attachment, EarlyExit, EarlyView
 from mlperf_tiny.task import Backbone, Data, Split, Task
-from trecx.learn.exits.trecx import Attachment, EarlyExit, EarlyView, TRecX
+from trecx.learn.exits.trecx import TRecX
 
 CLASSES = 5
 SHAPE = (12, 6, 1)
@@ -32,5 +33,15 @@ def split(name: str, count: int, seed: int) -> Split:
 
 
 DATA = Data(split("train", 40, 1), split("validation", 20, 2), split("test", 10, 3))
-TASK = Task("tiny", "A tiny task", SHAPE, tuple("abcde"), backbone, lambda folder: DATA, input_quant=(0.5, 83))
-METHOD = TRecX(attachments=(Attachment("tiny", EarlyExit("tap", 4, 3, 1, 2), EarlyView(1, (6, 3)), "he_normal", 0.3),))
+ATTACHMENT = Attachment("paper", EarlyExit("tap", 4, 3, 1, 2), EarlyView(1, (6, 3)), "he_normal", 0.3)
+TASK = Task(
+    "tiny",
+    "A tiny task",
+    SHAPE,
+    tuple("abcde"),
+    backbone,
+    lambda folder: DATA,
+    input_quant=(0.5, 83),
+    attachments=(ATTACHMENT,),
+)
+METHOD = TRecX(ATTACHMENT)

@@ -27,7 +27,7 @@ JUDGE = ("judge", "criteria.py", "steps")
 
 
 # Options that say how to train and calibrate, and so need a training.
-OF_TRAINING = ("weights", "scheme", "points", "confidence", "epochs", "seed")
+OF_TRAINING = ("weights", "teacher", "exit", "early_view", "scheme", "points", "confidence", "epochs", "seed")
 
 
 def start(name: str, path: Path, options: dict[str, Any]) -> Run:
@@ -76,8 +76,9 @@ def checked(settings: Settings) -> Settings:
     data_fingerprint(settings)
     if not (0 <= settings.points <= 100 and 0.5 <= settings.confidence < 1):
         raise TrecxError("Points must be a number from 0 to 100, and confidence one from 0.5 to below 1.")
-    if settings.weights and not Path(settings.weights).exists():
-        raise TrecxError(f"There are no weights at {settings.weights}.", "Name a SavedModel folder, .h5 or .keras.")
+    for path in (settings.weights, settings.teacher):
+        if path and not Path(path).exists():
+            raise TrecxError(f"There are no weights at {path}.", "Name a SavedModel folder, .h5 or .keras.")
     return settings
 
 
@@ -194,7 +195,7 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     data = data_fingerprint(s)
     tools = tuple((t.name, t.version) for t in toolchain.tools())
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
-        "train": ((s.task, s.method, s.seed, s.epochs, data), LEARN),
+        "train": ((s.task, s.method, s.exit, s.early_view, s.seed, s.epochs, data), LEARN),
         "quantize": ((s.scheme, s.seed, s.epochs), LEARN),
         "calibrate": ((s.points, s.confidence), (*LEARN, *JUDGE)),
         "model": ((s.task,), ()),
@@ -205,8 +206,8 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     }
     values, code = parts[name]
     read = [run.folder(FOLDERS[step]) for step in READS.get(name, ())]
-    if name == "train" and s.weights:
-        read.append(Path(s.weights))
+    if name == "train":
+        read += [Path(path) for path in (s.weights, s.teacher) if path]
     if name == "model":
         read += learning.pretrained_files(s)
     return runs.fingerprint((name, values), [path for path in read if path.exists()], code)

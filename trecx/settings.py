@@ -11,6 +11,8 @@ from trecx.errors import TrecxError
 class Settings:
     """Choices of a run.
 
+    `exit` names one of the task's attachments, None its first; without `early_view` the final exit keeps the backbone's
+    own head. `teacher` is a trained plain backbone whose scores guide a training.
     `task` is a registered task, or None for a model of the user's own; `name` names the C files. `data` and `weights`
     are paths; `points` is the accuracy that calibration may lose with `confidence`, 0.5 meaning as observed; `epochs`
     of training, None for the recipe's own; no `targets` means the default ones; `optimize` is what kernels are chosen
@@ -20,9 +22,12 @@ class Settings:
     name: str
     task: str | None = None
     method: str = "trecx"
+    exit: str | None = None
+    early_view: bool = True
     train: bool = False
     data: str | None = None
     weights: str | None = None
+    teacher: str | None = None
     scheme: str = "ptq"
     points: float = 1.0
     confidence: float = 0.5

@@ -6,6 +6,7 @@ import numpy as np
 
 from mlperf_tiny.task import Split
 from trecx.errors import TrecxError
+from trecx.learn.keras import tensorflow
 from trecx.learn.settings import TrainSettings
 
 
@@ -46,6 +47,7 @@ def batches(
         x = split.x[index]
         if settings.time_shift:
             x = shifted(x, rng.integers(-settings.time_shift, settings.time_shift + 1, len(x)))
+        x = warped(x, settings, rng)
         target = np.eye(classes, dtype=np.float32)[split.y[index]]
         if settings.mixup:
             other = rng.permutation(len(x))
@@ -59,6 +61,37 @@ def shifted(x: np.ndarray, shift: np.ndarray) -> np.ndarray:
     frames = x.shape[1]
     frame = np.clip(np.arange(frames)[None, :] - shift[:, None], 0, frames - 1)
     return x[np.arange(len(x))[:, None], frame]
+
+
+def warped(x: np.ndarray, settings: TrainSettings, rng: np.random.Generator) -> np.ndarray:
+    """Images `(n, height, width, channels)` turned, moved, scaled and mirrored at random; the edge fills the gaps."""
+    if settings.flip:
+        mirrored = rng.random(len(x)) < 0.5
+        x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+    if not (settings.rotation or settings.shift or settings.zoom):
+        return x
+    size = np.array(x.shape[1:3], np.float64)
+    angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation, len(x)))
+    scale = 1 + rng.uniform(-settings.zoom, settings.zoom, (2, len(x)))
+    moved = rng.uniform(-settings.shift, settings.shift, (2, len(x))) * size[:, None]
+    # Output pixel (column, row) comes from input pixel M (column, row) + offset, with the image's centre fixed.
+    sine, cosine = np.sin(angle), np.cos(angle)
+    matrix = np.stack([cosine * scale[1], -sine * scale[1], sine * scale[0], cosine * scale[0]], axis=1)
+    middle = (size[::-1] - 1) / 2
+    offset_x = middle[0] - matrix[:, 0] * middle[0] - matrix[:, 1] * middle[1] + moved[1]
+    offset_y = middle[1] - matrix[:, 2] * middle[0] - matrix[:, 3] * middle[1] + moved[0]
+    zero = np.zeros(len(x))
+    rows = [matrix[:, 0], matrix[:, 1], offset_x, matrix[:, 2], matrix[:, 3], offset_y, zero, zero]
+    return np.asarray(
+        tensorflow().raw_ops.ImageProjectiveTransformV3(
+            images=x,
+            transforms=np.stack(rows, axis=1).astype(np.float32),
+            output_shape=x.shape[1:3],
+            fill_value=0.0,
+            interpolation="BILINEAR",
+            fill_mode="NEAREST",
+        )
+    )
 
 
 def _mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -70,6 +70,8 @@ def learning_rate(settings: TrainSettings, epoch: int, epochs: int, step: int, s
     """Learning rate of one step; see TrainSettings.schedule."""
     if settings.schedule == "steps":
         return settings.learning_rate * 0.2 ** (3 * epoch // epochs)
+    if settings.schedule == "decay":
+        return settings.learning_rate * 0.99**epoch
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch * steps + step) / (epochs * steps)))
 
 

@@ -134,7 +134,7 @@ def tune(
     _set_ranges(aware, model, train.x[np.random.default_rng(settings.seed).permutation(len(train))[:500]])
     _set_input_range(aware, task)
     exits = tuple(f"quant_{name}" for name in method.exits)
-    weights = exit_weights(settings, method.loss_weights(task.name))
+    weights = exit_weights(settings, method.loss_weights())
     stage = Stage("qat", 2, aware, exits, weights, settings.epochs, teacher=teacher)
     identity = fingerprint("qat", task.name, method, settings, train.x, train.y, *model.get_weights())
 
@@ -202,7 +202,9 @@ def _trained_with(folder: Path, settings: QuantizeSettings) -> TrainSettings:
     told = json.loads((folder / HISTORY).read_text(encoding="utf-8"))["settings"]
     told["source_weights"] = tuple((name, weight) for name, weight in told["source_weights"])
     known = {field.name for field in fields(TrainSettings)}
-    base = TrainSettings(**{name: value for name, value in told.items() if name in known} | {"weights": None})
+    base = TrainSettings(
+        **{name: value for name, value in told.items() if name in known} | {"weights": None, "teacher": None}
+    )
     return replace(
         base, seed=settings.seed, epochs=settings.epochs, learning_rate=settings.learning_rate, schedule="cosine"
     )

@@ -43,23 +43,29 @@ def train(task: Task, data: Data, method: Method, settings: TrainSettings, folde
     before = 0 if settings.weights else settings.backbone_epochs
     epochs = before + settings.epochs
 
-    backbone, history = plain(task), []
+    backbone, teacher, history = plain(task), None, []
+    if settings.teacher:
+        teacher = plain(task)
+        weights.load_into(teacher, settings.teacher)
     if settings.weights:
         weights.load_into(backbone, settings.weights)
     else:
-        stage = Stage("backbone", 0, backbone, (_FINAL,), (1.0,), before)
+        rate = settings.backbone_learning_rate or settings.learning_rate
+        stage = Stage("backbone", 0, backbone, (_FINAL,), (1.0,), before, teacher=teacher)
         kept = Checkpoints(checkpoints[0], fingerprint("backbone", *identity))
-        history = _run(stage, data, replace(settings, distillation=0.0), kept, _part(progress, 0, before, epochs))
+        history = _run(stage, data, replace(settings, learning_rate=rate), kept, _part(progress, 0, before, epochs))
     save(backbone, folder / BACKBONE)
 
     seed(settings.seed + 1)
     model = attach(task, method, backbone)
-    chosen = exit_weights(settings, method.loss_weights(task.name))
+    chosen = exit_weights(settings, method.loss_weights())
     release = copied_epochs(settings)
     copies = method.copies(model)
-    stage = Stage("joint", 1, model, method.exits, chosen, settings.epochs, copies, release, backbone)
+    _set_trainable(model, backbone, not settings.frozen)
+    stage = Stage("joint", 1, model, method.exits, chosen, settings.epochs, copies, release, teacher or backbone)
     kept = Checkpoints(checkpoints[1], fingerprint("joint", *identity, *backbone.get_weights()))
     joint = _run(stage, data, settings, kept, _part(progress, before, settings.epochs, epochs))
+    _set_trainable(model, backbone, True)
     save(model, folder / MODEL)
     _write_scores(folder / SCORES, data, model, backbone, method.exits)
     _write_history(folder / HISTORY, settings, history, joint)
@@ -77,6 +83,14 @@ def attach(task: Task, method: Method, backbone: Any) -> Any:
             ours[layer.name].set_weights(layer.get_weights())
     method.start(model, backbone.get_layer(_FINAL).input._keras_history.layer)
     return model
+
+
+def _set_trainable(model: Any, backbone: Any, trainable: bool) -> None:
+    """Let the layers that `model` shares with its backbone learn, or freeze them, normalization included."""
+    shared = {layer.name for layer in backbone.layers if layer.weights}
+    for layer in model.layers:
+        if layer.name in shared:
+            layer.trainable = trainable
 
 
 def scores(model: Any, x: np.ndarray) -> list[np.ndarray]:
@@ -154,7 +168,8 @@ def _write_scores(path: Path, data: Data, model: Any, backbone: Any, exits: tupl
 
 
 def _write_history(path: Path, settings: TrainSettings, backbone: list[Record], joint: list[Record]) -> None:
-    told = asdict(settings) | {"weights": settings.weights.name if settings.weights else None}
+    files = {"weights": settings.weights, "teacher": settings.teacher}
+    told = asdict(settings) | {name: path.name if path else None for name, path in files.items()}
     text = json.dumps({"settings": told, "backbone": backbone, "joint": joint}, indent=1)
     with whole(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from trecx.settings import Settings
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, quantized, task
 from trecx.steps.pair import BACKBONE, Pair
+
+if TYPE_CHECKING:
+    from trecx.learn.exits import Method
 
 # The convolutions of a converted model that were fused from two.
 FUSED = "fused.json"
@@ -68,25 +72,33 @@ def adopt(found: Pair, out: Path) -> None:
 
 def train(settings: Settings, out: Path, step: Step) -> None:
     """Train the float model; `out` keeps checkpoints, so that an interrupted training goes on."""
-    from trecx.learn.exits import method
-    from trecx.learn.settings import recipe
+    from trecx.learn.settings import settings_for
     from trecx.learn.train import train as fit
 
     assert settings.task is not None
     found = data(settings, step)
     assert found is not None
     weights = Path(settings.weights) if settings.weights else None
-    chosen = recipe(weights, found.source_weights, settings.seed)
+    chosen = settings_for(task(settings.task), weights, found.source_weights, settings.seed)
+    if settings.teacher:
+        chosen = replace(chosen, teacher=Path(settings.teacher))
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs, backbone_epochs=settings.epochs)
     with step.progress("batches") as progress:
-        fit(task(settings.task), found, method(settings.method), chosen, out, progress)
+        fit(task(settings.task), found, exit_method(settings), chosen, out, progress)
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
+
+
+def exit_method(settings: Settings) -> "Method":
+    """The exit method of a run with the attachment that was chosen."""
+    from trecx.learn.exits import attachment, method
+
+    assert settings.task is not None
+    return method(settings.method, attachment(task(settings.task), settings.exit, settings.early_view))
 
 
 def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
     """Make the int8 model with its exits, and the int8 backbone alone."""
-    from trecx.learn.exits import method
     from trecx.learn.quantize import quantize as convert
     from trecx.learn.settings import QuantizeSettings
 
@@ -97,7 +109,7 @@ def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs)
     with step.progress("converting") as progress:
-        fused = convert(task(settings.task), found, method(settings.method), trained, out, chosen, progress)
+        fused = convert(task(settings.task), found, exit_method(settings), trained, out, chosen, progress)
     write_json(out / FUSED, list(fused))
     sizes = [(out / name).stat().st_size for name in (f"{settings.task}.tflite", BACKBONE)]
     step.outcome = f"{settings.scheme}, {sizes[0]:,} bytes; the backbone alone {sizes[1]:,}"
@@ -105,15 +117,13 @@ def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
 
 def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: Path, step: Step) -> None:
     """Put the pair together: thresholds chosen on validation answers of the int8 model, paired with the backbone's."""
-    from trecx.learn.exits import method
-
     assert settings.task is not None
     found = data(settings, step)
     assert found is not None
     name = f"{settings.task}.tflite"
     for file in (name, BACKBONE):
         shutil.copyfile(converted / file, out / file)
-    chosen, exits = task(settings.task), method(settings.method).exits
+    chosen, exits = task(settings.task), exit_method(settings).exits
     specs = tuple(door.ExitSpec(e, e, "max_score" if e != exits[-1] else None) for e in exits)
     spec = door.Exits(settings.task, settings.method, name, door.sha256(out / name), chosen.classes, specs)
     split = found.validation.of(found.calibration)
@@ -160,6 +170,8 @@ def provenance(
         "trecx": __version__,
         "task": settings.task,
         "method": settings.method,
+        "exit": settings.exit,
+        "early_view": settings.early_view,
         "quantization": settings.scheme,
         "fused_convolutions": json.loads(fused.read_text(encoding="utf-8")) if fused.is_file() else [],
         "seed": settings.seed,

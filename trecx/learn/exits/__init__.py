@@ -1,8 +1,10 @@
 """Exit methods: how early exits attach to a backbone and how they are trained."""
 
+from dataclasses import replace
 from typing import Any, Protocol
 
-from mlperf_tiny.task import Backbone
+from mlperf_tiny.attachment import Attachment
+from mlperf_tiny.task import Backbone, Task
 from trecx.errors import TrecxError
 from trecx.learn.exits.trecx import TRecX
 
@@ -21,13 +23,13 @@ class Method(Protocol):
     def attach(self, task: str, backbone: Backbone) -> Any:
         """A Keras model from the backbone's input to one softmax output per exit, in order, named like the exits.
 
-        Raise TrecxError where the method knows no attachment for `task`.
+        `task` names it. Raise TrecxError where the backbone lacks what the method attaches to.
         """
 
     def start(self, model: Any, head: Any) -> None:
         """Give layers that the backbone lacks what they can use of `head`, its trained last Dense layer."""
 
-    def loss_weights(self, task: str) -> tuple[float, ...]:
+    def loss_weights(self) -> tuple[float, ...]:
         """Weight of each exit's cross-entropy in the joint loss."""
 
     def copies(self, model: Any) -> tuple[tuple[Any, Any], ...]:
@@ -37,9 +39,21 @@ class Method(Protocol):
 METHODS: tuple[type[TRecX], ...] = (TRecX,)
 
 
-def method(name: str) -> Method:
-    """The method called `name` with its default options; raise TrecxError where there is none."""
+def method(name: str, attachment: Attachment) -> Method:
+    """The method called `name` with an attachment; raise TrecxError where there is none."""
     for kind in METHODS:
         if kind.name == name:
-            return kind()
+            return kind(attachment)
     raise TrecxError(f"There is no exit method {name!r}.", f"Methods: {', '.join(kind.name for kind in METHODS)}.")
+
+
+def attachment(task: Task, name: str | None = None, early_view: bool = True) -> Attachment:
+    """The task's attachment of this name, or its first; without `early_view` the final exit keeps its own head.
+
+    Raise TrecxError where the task has none of this name.
+    """
+    known = [one for one in task.attachments if name in (None, one.name)]
+    if not known:
+        names = ", ".join(one.name for one in task.attachments) or "none"
+        raise TrecxError(f"The task {task.name} has no exit {name!r}.", f"Exits that it names: {names}.")
+    return known[0] if early_view else replace(known[0], view=None)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mlperf_tiny.attachment import Attachment
 from mlperf_tiny.task import Backbone
 from trecx.errors import TrecxError
 from trecx.learn.keras import keras
@@ -26,77 +27,23 @@ FILTER, VIEW = "early_filter", "early_view"  # DCONV_e and DCONV_f
 
 
 @dataclass(frozen=True)
-class EarlyExit:
-    """Where and how the early exit attaches. `kernel`, `stride`, `pool` are square.
-
-    `point_filters`: filters of PCONV_e; None takes the first `width` channels of the tap instead.
-    """
-
-    tap: str
-    width: int
-    kernel: int
-    stride: int
-    pool: int
-    point_filters: int | None = None
-
-
-@dataclass(frozen=True)
-class EarlyView:
-    """How the final exit looks at the features through DCONV_f; its kernel is the early exit's.
-
-    `pool` is the size of the average pool behind it or None; `keep` cuts its output to that many channels.
-    """
-
-    stride: int
-    pool: tuple[int, int] | None = None
-    keep: int | None = None
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """The method on one task: layers, initial weights, and the early exit's weight in the loss."""
-
-    task: str
-    early: EarlyExit
-    view: EarlyView
-    initializer: str
-    early_weight: float
-
-
-ATTACHMENTS = (
-    Attachment("kws", EarlyExit("block2", 32, 3, 2, 2), EarlyView(1, (13, 3)), "glorot_uniform", 0.3),
-    Attachment("ic", EarlyExit("stack1", 32, 2, 2, 4, 32), EarlyView(2), "he_normal", 0.5),
-    Attachment("vww", EarlyExit("block3", 64, 2, 2, 4, 64), EarlyView(1, None, 32), "he_normal", 0.4),
-)
-
-
-@dataclass(frozen=True)
 class TRecX:
-    """The method; `early_view=False` leaves the final exit with the backbone's own head."""
+    """The method with one attachment; without its `view` the final exit keeps the backbone's own head."""
 
     name: ClassVar[str] = "trecx"
     exits: ClassVar[tuple[str, ...]] = (EARLY, FINAL)
-    early_view: bool = True
-    attachments: tuple[Attachment, ...] = ATTACHMENTS
-
-    def attachment(self, task: str) -> Attachment:
-        """The attachment for a task; raise TrecxError where there is none."""
-        for attachment in self.attachments:
-            if attachment.task == task:
-                return attachment
-        known = ", ".join(a.task for a in self.attachments)
-        raise TrecxError(f"The method trecx has no attachment for the task {task!r}.", f"Tasks it knows: {known}.")
+    attachment: Attachment
 
     def attach(self, task: str, backbone: Backbone) -> Any:
-        """The two-exit Keras model, outputs `early` and `final`; raise TrecxError for an unknown task or tap."""
-        attachment = self.attachment(task)
+        """The two-exit Keras model, outputs `early` and `final`; raise TrecxError for an unknown tap."""
+        attachment = self.attachment
         if attachment.early.tap not in backbone.taps:
             problem = f"The backbone of {task} has no tap {attachment.early.tap!r}."
             raise TrecxError(problem, f"Its taps are {', '.join(backbone.taps)}.")
         logits = backbone.head(backbone.features)
         dense = logits._keras_history.layer  # the head's last layer; the vector it reads is what EV merges with
         early = _early(backbone.taps[attachment.early.tap], attachment, dense.units)
-        if self.early_view:
+        if attachment.view is not None:
             logits = _assisted(backbone.features, dense.input, attachment, dense.units)
         layers = keras().layers
         outputs = [layers.Softmax(name=EARLY)(early), layers.Softmax(name=FINAL)(logits)]
@@ -104,19 +51,19 @@ class TRecX:
 
     def start(self, model: Any, head: Any) -> None:
         """The final Dense begins as the backbone's own head: nothing from the early view yet."""
-        if self.early_view:
+        if self.attachment.view is not None:
             kernel, bias = head.get_weights()
             merged = model.get_layer("final_logits")
             rows = merged.input_shape[-1] - len(kernel)
             merged.set_weights([np.concatenate([kernel, np.zeros((rows, kernel.shape[1]), kernel.dtype)]), bias])
 
-    def loss_weights(self, task: str) -> tuple[float, ...]:
+    def loss_weights(self) -> tuple[float, ...]:
         """(weight of the early cross-entropy, 1)."""
-        return self.attachment(task).early_weight, 1.0
+        return self.attachment.early_weight, 1.0
 
     def copies(self, model: Any) -> tuple[tuple[Any, Any], ...]:
         """((DCONV_e, DCONV_f),), or nothing without early view."""
-        return ((model.get_layer(FILTER), model.get_layer(VIEW)),) if self.early_view else ()
+        return ((model.get_layer(FILTER), model.get_layer(VIEW)),) if self.attachment.view is not None else ()
 
 
 def _first_channels(x: Any, width: int, name: str) -> Any:
@@ -146,25 +93,53 @@ def _depthwise(x: Any, attachment: Attachment, stride: int, name: str) -> Any:
 def _early(tap: Any, attachment: Attachment, classes: int) -> Any:
     """Logits of the early exit."""
     layers, early = keras().layers, attachment.early
-    if early.point_filters is None:
-        x = _first_channels(tap, early.width, "early_channels")
-    else:
-        l2 = keras().regularizers.l2(L2)
-        x = layers.Conv2D(
-            early.point_filters,
-            1,
-            kernel_initializer=attachment.initializer,
-            kernel_regularizer=l2,
-            name="early_point",
-        )(tap)
-    x = _depthwise(x, attachment, early.stride, FILTER)
-    x = layers.AveragePooling2D(early.pool, padding="valid", name="early_pool")(x)
+    x = _blocks(tap, attachment) if early.blocks else _filtered(tap, attachment)
+    x = layers.AveragePooling2D(early.pool or x.shape[1:3], padding="valid", name="early_pool")(x)
     return layers.Dense(classes, name="early_logits")(layers.Flatten(name="early_flat")(x))
+
+
+def _filtered(tap: Any, attachment: Attachment) -> Any:
+    """PCONV_e or the first channels, and DCONV_e."""
+    early = attachment.early
+    if early.point_filters is None:
+        return _depthwise(_first_channels(tap, early.width, "early_channels"), attachment, early.stride, FILTER)
+    x = _point(tap, early.point_filters, attachment, "early_point")
+    return _depthwise(x, attachment, early.stride, FILTER)
+
+
+def _blocks(x: Any, attachment: Attachment) -> Any:
+    """Separable blocks as in MobileNet, in place of PCONV_e and DCONV_e."""
+    layers = keras().layers
+    for number, block in enumerate(attachment.early.blocks, 1):
+        name = f"early_block{number}"
+        x = layers.DepthwiseConv2D(
+            3,
+            strides=block.stride,
+            padding="same",
+            depthwise_initializer=attachment.initializer,
+            depthwise_regularizer=keras().regularizers.l2(L2),
+            name=f"{name}_dw",
+        )(x)
+        x = layers.ReLU(name=f"{name}_dw_relu")(layers.BatchNormalization(name=f"{name}_dw_bn")(x))
+        x = _point(x, block.filters, attachment, f"{name}_pw")
+        x = layers.ReLU(name=f"{name}_pw_relu")(layers.BatchNormalization(name=f"{name}_pw_bn")(x))
+    return x
+
+
+def _point(x: Any, filters: int, attachment: Attachment, name: str) -> Any:
+    return keras().layers.Conv2D(
+        filters,
+        1,
+        kernel_initializer=attachment.initializer,
+        kernel_regularizer=keras().regularizers.l2(L2),
+        name=name,
+    )(x)
 
 
 def _assisted(features: Any, pooled: Any, attachment: Attachment, classes: int) -> Any:
     """Logits of the final exit from `[pooled, early view]`."""
     layers, view = keras().layers, attachment.view
+    assert view is not None
     x = _depthwise(_first_channels(features, attachment.early.width, "view_channels"), attachment, view.stride, VIEW)
     if view.keep is not None:
         x = _first_channels(x, view.keep, "view_keep")

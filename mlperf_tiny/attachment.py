@@ -1,0 +1,55 @@
+"""Where an early exit attaches to a task's backbone, and how large its layers are: data of the task."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Block:
+    """A separable block of an exit's head: depthwise 3x3, then 1x1 with `filters`; each with normalization and ReLU."""
+
+    filters: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """The early exit's layers between the tap and its Dense layer. `kernel`, `stride`, `pool` are square.
+
+    As in T-RecX: `point_filters` filters of a linear 1x1 convolution, or None for the first `width` channels of the tap
+    instead; then a depthwise convolution; then an average pool. Where `blocks` are given they come instead of these
+    convolutions. `pool` None averages over the whole map.
+    """
+
+    tap: str
+    width: int = 0
+    kernel: int = 0
+    stride: int = 0
+    pool: int | None = None
+    point_filters: int | None = None
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class EarlyView:
+    """How the final exit looks at the features through the early exit's depthwise kernel.
+
+    `pool` is the size of the average pool behind it or None; `keep` cuts its output to that many channels.
+    """
+
+    stride: int
+    pool: tuple[int, int] | None = None
+    keep: int | None = None
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """An early exit on a backbone: layers, initial weights, and the early exit's weight in the loss.
+
+    Without `view` the final exit is the backbone's own head.
+    """
+
+    name: str
+    early: EarlyExit
+    view: EarlyView | None
+    initializer: str
+    early_weight: float

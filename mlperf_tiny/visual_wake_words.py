@@ -1,0 +1,104 @@
+"""Visual wake words: is a person in the picture? A MobileNetV1 of a quarter of the width on 96x96 pixels."""
+
+from typing import Any
+
+from mlperf_tiny import person_data
+from mlperf_tiny.attachment import Attachment, EarlyExit, EarlyView
+from mlperf_tiny.recipe import Recipe
+from mlperf_tiny.task import Backbone, Task
+
+STEM = 8
+# (filters, stride) of the 13 separable blocks
+BLOCKS = (
+    *((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2)),
+    *((128, 1), (128, 1), (128, 1), (128, 1), (128, 1), (256, 2), (256, 1)),
+)
+L2 = 1e-4
+
+
+def backbone(keras: Any) -> Backbone:
+    """Return MLPerf Tiny's MobileNetV1-0.25 up to its last map; taps `conv1`, `block1` … `block13`.
+
+    `keras` is the Keras module to build with. Bias everywhere, he_normal and L2 on convolution kernels, ReLU (not
+    ReLU6). With its head: 221,794 parameters, 7,489,664 MACs. Source: `vww_model.py` of the benchmark's training code.
+    """
+    layers = keras.layers
+
+    def l2() -> Any:
+        return keras.regularizers.l2(L2)
+
+    def normalised(x: Any, name: str) -> Any:
+        return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
+
+    def conv(x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
+        return layers.Conv2D(
+            filters,
+            kernel,
+            strides=stride,
+            padding="same",
+            kernel_initializer="he_normal",
+            kernel_regularizer=l2(),
+            name=name,
+        )(x)
+
+    def depthwise(x: Any, stride: int, name: str) -> Any:
+        return layers.DepthwiseConv2D(
+            3,
+            strides=stride,
+            padding="same",
+            depthwise_initializer="he_normal",
+            depthwise_regularizer=l2(),
+            name=name,
+        )(x)
+
+    image = keras.Input(person_data.SHAPE, name="input")
+    x = normalised(conv(image, STEM, 3, 2, "conv1"), "conv1")
+    taps = {"conv1": x}
+    for number, (filters, stride) in enumerate(BLOCKS, 1):
+        name = f"block{number}"
+        x = normalised(depthwise(x, stride, f"{name}_dw"), f"{name}_dw")
+        x = taps[name] = normalised(conv(x, filters, 1, 1, f"{name}_pw"), f"{name}_pw")
+
+    def head(features: Any) -> Any:
+        x = layers.Flatten(name="head_flatten")(layers.AveragePooling2D(3, name="head_pool")(features))
+        return layers.Dense(len(person_data.CLASSES), name="head_logits")(x)
+
+    return Backbone(image, taps, x, head)
+
+
+VWW = Task(
+    name="vww",
+    title="Visual wake words, person or not",
+    input_shape=person_data.SHAPE,
+    classes=person_data.CLASSES,
+    backbone=backbone,
+    load=person_data.load,
+    input_quant=(1 / 255, -128),  # the benchmark's: pixels as shares of 255
+    # T-RecX's: the benchmark's augmentation, and its 50 epochs in stages of falling rates.
+    recipe=Recipe(
+        batch=32,
+        backbone_epochs=50,
+        epochs=50,
+        learning_rate=1e-3,
+        schedule="cosine",
+        release=42 / 50,
+        rotation=10,
+        shift=0.05,
+        zoom=0.1,
+        flip=True,
+    ),
+    # The reference backbone has seen 20 times the photographs at hand, so it is also the only teacher.
+    tuning=Recipe(
+        batch=64,
+        epochs=20,
+        learning_rate=5e-4,
+        schedule="cosine",
+        release=0.8,
+        distillation=1.0,
+        rotation=10,
+        shift=0.05,
+        zoom=0.1,
+        flip=True,
+    ),
+    attachments=(Attachment("paper", EarlyExit("block3", 64, 2, 2, 4, 64), EarlyView(1, None, 32), "he_normal", 0.4),),
+)
