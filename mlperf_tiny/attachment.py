@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mlperf_tiny.recipe import Recipe
+
 
 @dataclass(frozen=True)
 class Block:
@@ -45,7 +47,8 @@ class EarlyView:
 class Attachment:
     """An early exit on a backbone: layers, initial weights, and the early exit's weight in the loss.
 
-    Without `view` the final exit is the backbone's own head.
+    Without `view` the final exit is the backbone's own head. `tuning` is how it is trained on a trained backbone; None
+    leaves that to the task.
     """
 
     name: str
@@ -53,3 +56,4 @@ class Attachment:
     view: EarlyView | None
     initializer: str
     early_weight: float
+    tuning: Recipe | None = None

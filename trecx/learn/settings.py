@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mlperf_tiny.attachment import Attachment
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Task
 from trecx.errors import TrecxError
@@ -56,10 +57,18 @@ class TrainSettings(Recipe):
 
 
 def settings_for(
-    task: Task, weights: Path | None, source_weights: tuple[tuple[str, float], ...] = (), seed: int = 1
+    task: Task,
+    weights: Path | None,
+    source_weights: tuple[tuple[str, float], ...] = (),
+    seed: int = 1,
+    attachment: Attachment | None = None,
 ) -> TrainSettings:
-    """The settings that a build takes on its own: the task's recipe, from scratch or from trained weights."""
-    recipe = task.recipe if weights is None else task.tuning
+    """The settings that a build takes on its own: the task's recipe, from scratch or from trained weights.
+
+    From trained weights an attachment's own recipe goes before the task's.
+    """
+    tuning = attachment.tuning if attachment and attachment.tuning else task.tuning
+    recipe = task.recipe if weights is None else tuning
     return TrainSettings(**asdict(recipe), weights=weights, seed=seed, source_weights=source_weights)
 
 

@@ -43,17 +43,12 @@ def train(task: Task, data: Data, method: Method, settings: TrainSettings, folde
     before = 0 if settings.weights else settings.backbone_epochs
     epochs = before + settings.epochs
 
-    backbone, teacher, history = plain(task), None, []
-    if settings.teacher:
-        teacher = plain(task)
-        weights.load_into(teacher, settings.teacher)
+    backbone, teacher, history = plain(task), _teacher(task, settings), []
     if settings.weights:
         weights.load_into(backbone, settings.weights)
     else:
-        rate = settings.backbone_learning_rate or settings.learning_rate
-        stage = Stage("backbone", 0, backbone, (_FINAL,), (1.0,), before, teacher=teacher)
         kept = Checkpoints(checkpoints[0], fingerprint("backbone", *identity))
-        history = _run(stage, data, replace(settings, learning_rate=rate), kept, _part(progress, 0, before, epochs))
+        history = fit_backbone(backbone, teacher, data, settings, kept, _part(progress, 0, before, epochs))
     save(backbone, folder / BACKBONE)
 
     seed(settings.seed + 1)
@@ -71,6 +66,41 @@ def train(task: Task, data: Data, method: Method, settings: TrainSettings, folde
     _write_history(folder / HISTORY, settings, history, joint)
     for path in checkpoints:
         path.unlink(missing_ok=True)
+
+
+def train_backbone(task: Task, data: Data, settings: TrainSettings, folder: Path, progress: Progress) -> None:
+    """Train the plain backbone alone from scratch; write `backbone.keras` and `history.json` into `folder`.
+
+    It is the backbone that `train` would begin with; an interrupted run continues in the same way.
+    """
+    _check(task, data, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    seed(settings.seed)
+    backbone, teacher = plain(task), _teacher(task, settings)
+    identity = (task.name, settings, data.train.x, data.train.y, data.validation.x, data.validation.y)
+    kept = Checkpoints(folder / "checkpoint-backbone.npz", fingerprint("backbone", *identity))
+    history = fit_backbone(backbone, teacher, data, settings, kept, progress)
+    save(backbone, folder / BACKBONE)
+    _write_history(folder / HISTORY, settings, history, [])
+    kept.path.unlink(missing_ok=True)
+
+
+def fit_backbone(
+    backbone: Any, teacher: Any, data: Data, settings: TrainSettings, kept: Checkpoints, progress: Progress
+) -> list[Record]:
+    """Train the plain `backbone` in place, on labels and, where there is one, on the scores of `teacher`."""
+    rate = settings.backbone_learning_rate or settings.learning_rate
+    stage = Stage("backbone", 0, backbone, (_FINAL,), (1.0,), settings.backbone_epochs, teacher=teacher)
+    return _run(stage, data, replace(settings, learning_rate=rate), kept, progress)
+
+
+def _teacher(task: Task, settings: TrainSettings) -> Any:
+    """The plain model that the settings name as teacher, or None."""
+    if settings.teacher is None:
+        return None
+    teacher = plain(task)
+    weights.load_into(teacher, settings.teacher)
+    return teacher
 
 
 def attach(task: Task, method: Method, backbone: Any) -> Any:

@@ -79,13 +79,14 @@ def train(settings: Settings, out: Path, step: Step) -> None:
     found = data(settings, step)
     assert found is not None
     weights = Path(settings.weights) if settings.weights else None
-    chosen = settings_for(task(settings.task), weights, found.source_weights, settings.seed)
+    method = exit_method(settings)
+    chosen = settings_for(task(settings.task), weights, found.source_weights, settings.seed, method.attachment)
     if settings.teacher:
         chosen = replace(chosen, teacher=Path(settings.teacher))
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs, backbone_epochs=settings.epochs)
     with step.progress("batches") as progress:
-        fit(task(settings.task), found, exit_method(settings), chosen, out, progress)
+        fit(task(settings.task), found, method, chosen, out, progress)
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
 
 

@@ -20,6 +20,10 @@ class Method(Protocol):
     def exits(self) -> tuple[str, ...]:
         """Names of the exits in the order in which they are taken; they are the names of the model's outputs."""
 
+    @property
+    def attachment(self) -> Attachment:
+        """What it attaches."""
+
     def attach(self, task: str, backbone: Backbone) -> Any:
         """A Keras model from the backbone's input to one softmax output per exit, in order, named like the exits.
 
