@@ -9,6 +9,8 @@ import numpy as np
 from mlperf_tiny.task import DataError, capped
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm")
+# By content, whatever the suffix says. Other decoders of Pillow are never reached; one of them starts Ghostscript.
+_FORMATS = ("JPEG", "PNG", "BMP", "PPM")
 _PIXELS = 64_000_000  # a larger image is refused: a small file can claim any size
 
 
@@ -17,7 +19,7 @@ def listed(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     found, problems = [], []
     for label, name in enumerate(classes):
         below = folder / name
-        files = sorted(p for p in below.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        files = below_with(below, SUFFIXES)
         found += [(path, label) for path in files]
         if not files:
             problems.append(f"{below}: no images ({', '.join(SUFFIXES)}).")
@@ -26,12 +28,24 @@ def listed(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     return found
 
 
+def below_with(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files below a folder that end in one of these, sorted; hidden ones and those in hidden folders are none."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
 def read(
     paths: Sequence[Path], shape: tuple[int, int, int], progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
     """Pixels of images, uint8 `(n, height, width, 1 or 3)`, resized to `shape` where they have another size.
 
-    Raises one `DataError` with every file that is no image.
+    They are squeezed, not cut, and turned upright where a camera says how. Raises one `DataError` with every file that
+    is no image.
     """
     pixels = np.empty((len(paths), *shape), np.uint8)
     problems: list[str] = []
@@ -48,20 +62,29 @@ def read(
 
 
 def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     height, width, channels = shape
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata; what matters is an error
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 if image.width * image.height > _PIXELS:
-                    raise DataError(f"{path}: {image.width} x {image.height} pixels are too many.")
-                plain = image.convert("L" if channels == 1 else "RGB")
+                    raise DataError(f"{path}: {image.width:,} x {image.height:,} pixels are too many.")
+                if image.mode.startswith(("I", "F")):
+                    raise DataError(f"{path}: has more than 8 bits for each colour.")
+                plain = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
                 if plain.size != (width, height):
                     plain = plain.resize((width, height), Image.Resampling.BILINEAR)
                 return np.asarray(plain, np.uint8).reshape(shape)
     except DataError:
         raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: has too many pixels.") from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{path}: its content is none of {', '.join(_FORMATS)}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as an image: {error.strerror or str(error)[:200]}.") from error
     except Exception as error:  # decoders raise whatever a damaged file makes them raise
         raise DataError(f"{path} cannot be read as an image: {str(error)[:200] or type(error).__name__}.") from error

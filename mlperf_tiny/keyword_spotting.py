@@ -62,7 +62,7 @@ KWS = Task(
     # The reference backbone knows more speech than is at hand, so it is also the teacher: its scores on mixed samples
     # make up most of the targets, which keeps its accuracy where labels are few or noisy.
     tuning=Recipe(
-        epochs=80,
+        epochs=30,
         steps_per_epoch=100,
         learning_rate=7e-4,
         schedule="cosine",

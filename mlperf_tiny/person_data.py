@@ -1,26 +1,32 @@
 """Photographs with and without persons, 96x96, in the layout of `vw_coco2014_96`: a folder of images per class.
 
 A `labels.csv` (file,label,source,split) beside the class folders may say where each image comes from and which are
-validation; without it a tenth is, chosen by the file's name. The test is MLPerf Tiny's `vww01` in the same layout.
+validation; an image that it does not name, or every one without it, is validation in one of ten cases, by its name.
+The test is MLPerf Tiny's `vww01`: a folder in the same layout, or the benchmark's `y_labels.csv`, which names a
+thousand images of `vw_coco2014_96`. Whatever photograph is in the test is in no other split.
 """
 
-import csv
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mlperf_tiny import image_folder
+from mlperf_tiny import download, image_folder, person_lists
 from mlperf_tiny.task import Data, DataError, Split
 
 SHAPE = (96, 96, 3)
 CLASSES = ("non_person", "person")
 CORPORA = ("vw_coco2014_96", "vww_train_96")
 TEST_SET = "vww01"
-LABELS = "labels.csv"
-HINT = f"Expected: {' or '.join(f'{name}/' for name in CORPORA)} and {TEST_SET}/, each with person/ and non_person/."
+LABELS, TEST_LABELS = "labels.csv", "y_labels.csv"
+URL = "https://www.silabs.com/public/files/github/machine_learning/benchmarks/datasets/vw_coco2014_96.tar.gz"
+TEST_URL = "https://github.com/mlcommons/tiny/blob/master/benchmark/evaluation/datasets/vww01/y_labels.csv"
+HINT = (
+    f"Expected in one folder: {CORPORA[0]}/ with person/ and non_person/ (unpacked from {URL}) and {TEST_SET}/ "
+    f"with {TEST_LABELS} ({TEST_URL}) or with person/ and non_person/ of its own."
+)
 
 Progress = Callable[[int, int], None]
 
@@ -30,67 +36,128 @@ class _Photo:
     path: Path
     label: int
     source: str
-    validation: bool
+    validation: bool = False
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the images are: `corpus` None where there is none, `test` the folder to judge on."""
+
+    corpus: Path | None
+    test: Path
 
 
 def load(folder: Path, progress: Progress | None = None, training: bool = True) -> Data:
     """Return the splits below a folder: pixels as shares of 255, float32 `(n, 96, 96, 3)`.
 
-    Without `training` only the test is read. Raises `DataError` with all problems.
+    The folder holds corpus and test, or is one of them with the other beside it. Without `training` only the test is
+    read, and the folder may be any with person/ and non_person/. Raises `DataError` with all problems.
     """
-    corpus = next((folder / name for name in CORPORA if (folder / name).is_dir()), None)
-    test = folder if (folder / CLASSES[1]).is_dir() and not corpus else folder / TEST_SET
-    problems = [f"{folder}: no {what}." for what, found in ((TEST_SET, test.is_dir()),) if not found]
-    if training and corpus is None:
-        problems.insert(0, f"{folder}: no {' or '.join(CORPORA)}.")
-    if problems:
-        raise DataError(problems, HINT)
-    judged = [_Photo(path, label, TEST_SET, False) for path, label in image_folder.listed(test, CLASSES)]
-    photos = _photos(corpus) if training and corpus else []
-    total = len(judged) + len(photos)
-    read: list[Split] = []
+    places = _locate(folder, training)
+    judged = _judged(places)
+    photos = _photos(places.corpus, judged) if training and places.corpus else []
+    official = places.test.name == TEST_SET
     kinds = {
         "train": ("photographs", [p for p in photos if not p.validation]),
         "validation": ("held-out photographs", [p for p in photos if p.validation]),
-        "test": (f"MLPerf Tiny's {TEST_SET}" if test.name == TEST_SET else test.name, judged),
+        "test": (f"MLPerf Tiny's {TEST_SET}" if official else f"photographs of {places.test.name}", judged),
     }
+    read: list[Split] = []
+    sources: dict[str, str] = {}
+    problems: list[str] = []
+    before, total = 0, len(judged) + len(photos)
     for name, (about, members) in kinds.items():
-        read.append(_split(name, about, members, _after(progress, sum(map(len, read)), total)))
-    train, validation, tested = read
-    return Data(train, validation, tested, {split.name: _provenance(split) for split in read if len(split)})
+        try:
+            pixels = image_folder.read([p.path for p in members], SHAPE, _after(progress, before, total))
+        except DataError as error:
+            problems += error.problems
+        else:
+            read.append(_split(name, about, members, pixels))
+            sources |= {name: _provenance(read[-1], pixels)} if members else {}
+        before += len(members)
+    if problems:
+        raise DataError(problems, "Remove or replace these files.")
+    train, validation, test = read
+    return Data(train, validation, test, sources)
 
 
-def _photos(corpus: Path) -> list[_Photo]:
-    """The corpus' images, with what its labels.csv says of them."""
-    listed = image_folder.listed(corpus, CLASSES)
-    known = _table(corpus / LABELS) if (corpus / LABELS).is_file() else {}
-    photos = []
-    for path, label in listed:
-        source, validation = known.get(path.relative_to(corpus).as_posix(), (corpus.name, held_out(path.name)))
-        photos.append(_Photo(path, label, source, validation))
-    if not any(p.validation for p in photos):
-        raise DataError(f"{corpus}: no image is validation.", f"Mark a tenth of them so in {LABELS}, or remove it.")
-    return photos
+def fetch(progress: Progress | None = None) -> Path:
+    """Return the first of the usual places that has the data; raises `DataError` with how to get them."""
+    places = download.usual_places()
+    for place in places:
+        try:
+            _locate(place, training=True)
+            return place
+        except DataError:
+            continue  # not there, or not all of it; the next place may have it
+    wanted = f"{CORPORA[0]} and {TEST_SET}"
+    raise DataError([f"{place.absolute()}: not both of {wanted}." for place in places], HINT)
 
 
 def held_out(name: str) -> bool:
     """Tell whether an image that nobody assigned is validation: one in ten, by its name."""
-    return int(hashlib.sha1(name.encode()).hexdigest()[:8], 16) % 10 == 0
+    return int(hashlib.sha1(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) % 10 == 0
 
 
-def _table(path: Path) -> dict[str, tuple[str, bool]]:
-    """Source and whether it is validation of each file in a labels.csv; raises `DataError`."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["file"]: (row["source"], row["split"] == "val") for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a table of file,label,source,split: {error}.", HINT) from error
+def _locate(folder: Path, training: bool) -> _Places:
+    """Return the folders of images in a folder, or beside it where it is itself one of them; raises `DataError`."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.", HINT)
+    own = folder.absolute()
+    if not training and own.name not in CORPORA and all((folder / name).is_dir() for name in CLASSES):
+        return _Places(None, folder)
+    around = own.parent if own.name in (*CORPORA, TEST_SET) else folder
+    corpus = next((around / name for name in CORPORA if (around / name).is_dir()), None)
+    test = around / TEST_SET
+    separate = any((test / name).is_dir() for name in CLASSES)
+    problems = []
+    if training and corpus is None:
+        problems.append(f"{around}: no {' or '.join(CORPORA)}.")
+    if not separate and not (test / TEST_LABELS).is_file():
+        problems.append(f"{around}: no {TEST_SET} with {' and '.join(CLASSES)}, nor with {TEST_LABELS}.")
+    elif not separate and corpus is None and not training:
+        problems.append(f"{around}: no {CORPORA[0]}, of which {TEST_SET}/{TEST_LABELS} names images.")
+    if problems:
+        raise DataError(problems, HINT)
+    return _Places(corpus, test)
 
 
-def _split(name: str, about: str, photos: list[_Photo], progress: Progress | None) -> Split:
-    pixels = image_folder.read([p.path for p in photos], SHAPE, progress)
+def _judged(places: _Places) -> list[_Photo]:
+    """The test's images: a folder's own, or those of the corpus that the benchmark's list names."""
+    if places.corpus and not any((places.test / name).is_dir() for name in CLASSES):
+        images = person_lists.test_list(places.test / TEST_LABELS, image_folder.listed(places.corpus, CLASSES))
+    else:
+        images = image_folder.listed(places.test, CLASSES)
+    return [_Photo(path, label, places.test.name) for path, label in images]
+
+
+def _photos(corpus: Path, judged: Sequence[_Photo]) -> list[_Photo]:
+    """The corpus' images that are not in the test, with what its labels.csv says of them."""
+    images = image_folder.listed(corpus, CLASSES)
+    inside = [(path.relative_to(corpus).as_posix(), label) for path, label in images]
+    said = person_lists.corpus_list(corpus / LABELS, inside) if (corpus / LABELS).is_file() else {}
+    # vww01 was taken from vw_coco2014_96; the numbers of photographs in COCO are the same in all of its editions.
+    tested = {person_lists.number(photo.path.name) for photo in judged} - {""}
+    photos = []
+    for (path, label), (name, _) in zip(images, inside, strict=True):
+        if person_lists.number(path.name) not in tested:
+            about = said.get(name) or person_lists.Said(corpus.name, held_out(path.name))
+            photos.append(_Photo(path, label, about.source, about.validation))
+    problems = [
+        f"{corpus}: no image of {name} is for {what}."
+        for what, validation in (("training", False), ("validation", True))
+        for label, name in enumerate(CLASSES)
+        if not any(p.label == label and p.validation == validation for p in photos)
+    ]
+    if problems:
+        raise DataError(problems, f"Add images, or say in {LABELS} which are for validation, about a tenth of them.")
+    return photos
+
+
+def _split(name: str, about: str, photos: Sequence[_Photo], pixels: np.ndarray) -> Split:
+    x = np.divide(pixels, np.float32(255), dtype=np.float32)
     y = np.array([p.label for p in photos], np.int32)
-    return Split(name, about, pixels.astype(np.float32) / 255, y, np.array([p.source for p in photos], str))
+    return Split(name, about, x, y, np.array([p.source for p in photos], str))
 
 
 def _after(progress: Progress | None, before: int, total: int) -> Progress | None:
@@ -98,9 +165,9 @@ def _after(progress: Progress | None, before: int, total: int) -> Progress | Non
     return None if progress is None else lambda done, _: progress(before + done, total)
 
 
-def _provenance(split: Split) -> str:
+def _provenance(split: Split, pixels: np.ndarray) -> str:
     """How many of which source, with a hash of pixels and labels."""
+    digest = hashlib.sha256(pixels.tobytes() + split.y.tobytes()).hexdigest()
     assert split.source is not None
     names, counts = np.unique(split.source, return_counts=True)
-    digest = hashlib.sha256(np.rint(split.x * 255).astype(np.uint8).tobytes() + split.y.tobytes()).hexdigest()
     return ", ".join(f"{n:,} {name}" for name, n in zip(names, counts, strict=True)) + f"; sha256 {digest[:16]}"

@@ -73,6 +73,7 @@ VWW = Task(
     classes=person_data.CLASSES,
     backbone=backbone,
     load=person_data.load,
+    fetch=person_data.fetch,
     input_quant=(1 / 255, -128),  # the benchmark's: pixels as shares of 255
     # T-RecX's: the benchmark's augmentation, and its 50 epochs in stages of falling rates.
     recipe=Recipe(

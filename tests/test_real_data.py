@@ -1,12 +1,16 @@
-"""With real speech in $TRECX_DATA: the shipped pair, proven and judged on every test clip."""
+"""With real data in $TRECX_DATA: the shipped pair, proven and judged on every test clip; images as published."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mlperf_tiny import cifar10, person_data
 
 DATA = os.environ.get("TRECX_DATA")
 pytestmark = [
@@ -44,3 +48,18 @@ def test_judging_again_gives_the_recorded_answers(report, tmp_path):
     recorded = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     for key in ("exit_rate", "loss", "macs", "exits"):
         assert recorded[key] == report[key]
+
+
+@pytest.mark.skipif(not DATA or not (Path(DATA) / cifar10.FOLDER).is_dir(), reason="needs CIFAR-10 in $TRECX_DATA")
+def test_cifar10_is_complete_and_its_validation_stratified():
+    data = cifar10.load(Path(DATA))
+    counts = [np.bincount(split.y).tolist() for split in (data.train, data.validation, data.test)]
+    assert counts == [[4500] * 10, [500] * 10, [1000] * 10]
+    assert data.test.description == "official test set"
+
+
+@pytest.mark.skipif(not DATA or not (Path(DATA) / person_data.TEST_SET).is_dir(), reason="needs vww01 in $TRECX_DATA")
+def test_the_test_of_visual_wake_words_is_the_official_one():
+    data = person_data.load(Path(DATA), training=False)
+    assert np.bincount(data.test.y).tolist() == [500, 500]
+    assert len({image.tobytes() for image in data.test.x}) == 1000
