@@ -3,7 +3,7 @@
 from typing import Any
 
 from mlperf_tiny import cifar10
-from mlperf_tiny.attachment import Attachment, EarlyExit, EarlyView
+from mlperf_tiny.attachment import Attachment, Block, EarlyExit, EarlyView
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Task
 
@@ -77,15 +77,35 @@ IC = Task(
         flip=True,
     ),
     tuning=Recipe(
-        batch=100,
-        epochs=5,
-        learning_rate=1e-3,
+        batch=32,
+        epochs=4,
+        learning_rate=2e-3,
         schedule="cosine",
         release=402 / 500,
+        early_weight=1.0,
         distillation=0.7,
         temperature=2.0,
-        shift=0.1,
         flip=True,
     ),
-    attachments=(Attachment("paper", EarlyExit("stack1", 32, 2, 2, 4, 32), EarlyView(2), "he_normal", 0.5),),
+    attachments=(
+        Attachment("paper", EarlyExit("stack1", 32, 2, 2, 4, 32), EarlyView(2), "he_normal", 0.5),
+        # A small network of its own behind the first convolution, on a backbone that stays what it is.
+        Attachment(
+            "best",
+            EarlyExit("conv1", blocks=(Block(32, 2), Block(64, 2), Block(64, 1), Block(64, 1))),
+            None,
+            "he_normal",
+            1.0,
+            Recipe(
+                batch=32,
+                epochs=20,
+                learning_rate=3e-3,
+                schedule="cosine",
+                frozen=True,
+                distillation=0.8,
+                temperature=2.0,
+                flip=True,
+            ),
+        ),
+    ),
 )

@@ -125,7 +125,6 @@ def load(
         _split("validation", "validation clips", validation),
         _split("test", about, [test]),
         sources={name: _provenance(samples) for name, samples in kinds.items()},
-        calibration=(PART_A,) if found.parts else (),
         source_weights=SOURCE_WEIGHTS if found.parts else (),
     )
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mlperf_tiny import person_data
-from mlperf_tiny.attachment import Attachment, EarlyExit, EarlyView
+from mlperf_tiny.attachment import Attachment, Block, EarlyExit, EarlyView
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Task
 
@@ -91,7 +91,7 @@ VWW = Task(
     # The reference backbone has seen 20 times the photographs at hand, so it is also the only teacher.
     tuning=Recipe(
         batch=64,
-        epochs=20,
+        epochs=12,
         learning_rate=5e-4,
         schedule="cosine",
         release=0.8,
@@ -101,5 +101,27 @@ VWW = Task(
         zoom=0.1,
         flip=True,
     ),
-    attachments=(Attachment("paper", EarlyExit("block3", 64, 2, 2, 4, 64), EarlyView(1, None, 32), "he_normal", 0.4),),
+    attachments=(
+        Attachment("paper", EarlyExit("block3", 64, 2, 2, 4, 64), EarlyView(1, None, 32), "he_normal", 0.4),
+        # The backbone's own features of 6x6 pixels, learnt from all photographs, and one block behind them.
+        Attachment(
+            "best",
+            EarlyExit("block6", blocks=(Block(128, 2),)),
+            None,
+            "he_normal",
+            1.0,
+            Recipe(
+                batch=64,
+                epochs=12,
+                learning_rate=1e-3,
+                schedule="cosine",
+                frozen=True,
+                distillation=1.0,
+                rotation=10,
+                shift=0.05,
+                zoom=0.1,
+                flip=True,
+            ),
+        ),
+    ),
 )

@@ -9,18 +9,18 @@ import pytest
 
 pytest.importorskip("tf_keras")
 
-from tiny_task import CLASSES, DATA, METHOD, TASK
+from tiny_task import ATTACHMENT, CLASSES, DATA, METHOD, TASK
 
 from mlperf_tiny import KWS
 from mlperf_tiny.task import Split
 from trecx.errors import TrecxError
 from trecx.learn import weights
 from trecx.learn.batches import batches, probabilities, shifted
-from trecx.learn.exits.trecx import FILTER, VIEW
+from trecx.learn.exits.trecx import FILTER, VIEW, TRecX
 from trecx.learn.keras import keras, save
 from trecx.learn.loop import learning_rate
 from trecx.learn.settings import TrainSettings, settings_for
-from trecx.learn.train import copied_epochs, plain, train
+from trecx.learn.train import attach, copied_epochs, plain, train, train_backbone
 
 SHORT = TrainSettings(
     backbone_epochs=2,
@@ -231,3 +231,49 @@ def test_learning_rates_follow_the_recipe():
     np.testing.assert_allclose(rates, [5e-4, 5e-4, 1e-4, 1e-4, 2e-5, 2e-5])
     cosine = replace(settings, schedule="cosine")
     assert np.isclose(learning_rate(cosine, 18, 36, 0, 10), 2.5e-4)
+
+
+def test_a_frozen_backbone_keeps_every_weight_and_only_the_exit_learns(whole_run, tmp_path):
+    alone = replace(ATTACHMENT, view=None)
+    settings = replace(SHORT, weights=whole_run / "backbone.keras", frozen=True)
+    train(TASK, DATA, TRecX(alone), settings, tmp_path, quietly)
+    before, after = (
+        {w.name: w.numpy() for w in keras().models.load_model(path, compile=False).weights}
+        for path in (whole_run / "backbone.keras", tmp_path / "model.keras")
+    )
+    assert all(np.array_equal(value, after[name]) for name, value in before.items())
+    with np.load(tmp_path / "float_scores.npz") as scores:
+        assert np.array_equal(scores["test_final"], scores["test_backbone"])
+    told = json.loads((tmp_path / "history.json").read_text())["joint"]
+    assert [name for name in told[0] if name.startswith("loss_")] == ["loss_early"]
+    assert "validation_final" in told[0]
+    fresh = attach(TASK, TRecX(alone), keras().models.load_model(whole_run / "backbone.keras", compile=False))
+    assert not np.array_equal(fresh.get_layer(FILTER).get_weights()[0], after[f"{FILTER}/depthwise_kernel:0"])
+
+
+def test_a_teacher_changes_the_training_of_backbone_and_exits(whole_run, tmp_path):
+    teacher = whole_run / "backbone.keras"
+    for name, given in (("alone", None), ("taught", teacher)):
+        train_backbone(TASK, DATA, replace(SHORT, teacher=given, epochs=1), tmp_path / name, quietly)
+        train(TASK, DATA, METHOD, replace(SHORT, weights=teacher, teacher=given, epochs=1), tmp_path / name, quietly)
+    alone, taught = ({w.name: w.numpy() for w in backbone_of(tmp_path / name).weights} for name in ("alone", "taught"))
+    assert all(np.array_equal(alone[name], taught[name]) for name in alone)  # `train` starts from the same weights
+    histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("alone", "taught")]
+    assert histories[0]["settings"]["teacher"] is None
+    assert histories[1]["settings"]["teacher"] == "backbone.keras"
+
+
+def backbone_of(folder):
+    return keras().models.load_model(folder / "backbone.keras", compile=False)
+
+
+def test_the_backbone_alone_is_the_one_that_a_whole_training_begins_with(whole_run, tmp_path):
+    with pytest.raises(Stop):
+        train_backbone(TASK, DATA, SHORT, tmp_path, stopping_at(3))
+    assert not (tmp_path / "backbone.keras").exists()
+    seen = []
+    train_backbone(TASK, DATA, SHORT, tmp_path, lambda done, total: seen.append(done))
+    assert seen[0] == 2  # the first epoch is not done again
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backbone.keras", "history.json"]
+    for a, b in zip(backbone_of(whole_run).get_weights(), backbone_of(tmp_path).get_weights(), strict=True):
+        assert np.array_equal(a, b)

@@ -57,7 +57,19 @@ def train(task: Task, data: Data, method: Method, settings: TrainSettings, folde
     release = copied_epochs(settings)
     copies = method.copies(model)
     _set_trainable(model, backbone, not settings.frozen)
-    stage = Stage("joint", 1, model, method.exits, chosen, settings.epochs, copies, release, teacher or backbone)
+    learning = [k for k, name in enumerate(method.exits) if learns(model, name)]
+    exits = tuple(method.exits[k] for k in learning)
+    stage = Stage(
+        "joint",
+        1,
+        model,
+        exits,
+        tuple(chosen[k] for k in learning),
+        settings.epochs,
+        copies,
+        release,
+        teacher or backbone,
+    )
     kept = Checkpoints(checkpoints[1], fingerprint("joint", *identity, *backbone.get_weights()))
     joint = _run(stage, data, settings, kept, _part(progress, before, settings.epochs, epochs))
     _set_trainable(model, backbone, True)
@@ -123,6 +135,11 @@ def _set_trainable(model: Any, backbone: Any, trainable: bool) -> None:
             layer.trainable = trainable
 
 
+def learns(model: Any, output: str) -> bool:
+    """Whether any weight that an output depends on is trained; with a frozen backbone a plain final exit has none."""
+    return bool(keras().Model(model.input, model.get_layer(output).output).trainable_variables)
+
+
 def scores(model: Any, x: np.ndarray) -> list[np.ndarray]:
     """Scores of every output, float32 `(n, classes)` each."""
     # Not predict(): with deterministic ops its data pipeline logs errors that are none.
@@ -169,7 +186,8 @@ def _part(progress: Progress, before: int, epochs: int, total: int) -> Progress:
 
 def _run(stage: Stage, data: Data, settings: TrainSettings, kept: Checkpoints, progress: Progress) -> list[Record]:
     def evaluate() -> Record:
-        return accuracies(stage.exits, data.validation, scores(stage.model, data.validation.x))
+        found = scores(stage.model, data.validation.x)
+        return accuracies(tuple(stage.model.output_names), data.validation, found)
 
     return fit(stage, data.train, settings, kept, evaluate, progress)
 
