@@ -6,29 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from trecx.errors import ToolMissing
-from trecx.judge.files import written_whole
+from trecx.judge import style
 from trecx.judge.report import CurvePoint, Report
 
-# Okabe and Ito's palette: told apart with any colour vision, and by lightness in print.
-_CURVE, _CHOSEN, _PLAIN, _QUIET = "#0072B2", "#D55E00", "#444444", "#8a8a8a"
+_CURVE, _CHOSEN = style.BLUE, style.VERMILION
 _MILLION = 1e6
-_FORMATS = (
-    ("png", {"Software": None}),
-    ("svg", {"Date": None, "Creator": None}),
-)
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.edgecolor": _QUIET,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _PLAIN,
-    "ytick.color": _PLAIN,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "svg.hashsalt": "trecx",
-}
 
 
 def draw(report: Report, folder: Path, name: str = "curve") -> tuple[Path, ...]:
@@ -45,19 +27,14 @@ def draw(report: Report, folder: Path, name: str = "curve") -> tuple[Path, ...]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(style.STYLE):
         figure = Figure(figsize=(7.2, 4.6), dpi=160, facecolor="white")
         FigureCanvasAgg(figure)
         axes = figure.add_axes((0.095, 0.125, 0.875, 0.72))
         _data(axes, report)
         _labels(axes, report)
         _frame(figure, axes, report)
-        paths = []
-        for kind, metadata in _FORMATS:
-            with written_whole(folder / f"{name}.{kind}") as unfinished:
-                figure.savefig(unfinished, format=kind, metadata=metadata)
-            paths.append(folder / f"{name}.{kind}")
-        return tuple(paths)
+        return style.save(figure, folder, name)
 
 
 def _data(axes: Any, report: Report) -> None:
@@ -66,10 +43,12 @@ def _data(axes: Any, report: Report) -> None:
     chosen = report.accuracy.int8_with_exits
     plain = report.accuracy.int8_without_exits
     assert chosen is not None and report.macs.mean is not None
-    axes.plot((macs[0], macs[-1]), (accuracy[0], accuracy[-1]), color=_QUIET, linewidth=0.9, linestyle=(0, (1, 2.5)))
+    axes.plot(
+        (macs[0], macs[-1]), (accuracy[0], accuracy[-1]), color=style.QUIET, linewidth=0.9, linestyle=(0, (1, 2.5))
+    )
     if plain is not None and report.macs.backbone is not None:
-        axes.axhline(100 * plain.value, color=_PLAIN, linewidth=0.9, linestyle=(0, (6, 4)), zorder=1)
-        axes.plot(report.macs.backbone / _MILLION, 100 * plain.value, "D", color=_PLAIN, markersize=6.5, zorder=4)
+        axes.axhline(100 * plain.value, color=style.PLAIN, linewidth=0.9, linestyle=(0, (6, 4)), zorder=1)
+        axes.plot(report.macs.backbone / _MILLION, 100 * plain.value, "D", color=style.PLAIN, markersize=6.5, zorder=4)
     axes.plot(macs, accuracy, color=_CURVE, linewidth=2.2, solid_joinstyle="round", zorder=3)
     axes.plot((macs[0], macs[-1]), (accuracy[0], accuracy[-1]), "o", color="white", mec=_CURVE, mew=1.8, ms=7, zorder=4)
     axes.plot(
@@ -96,7 +75,7 @@ def _labels(axes: Any, report: Report) -> None:
     _beside(axes, f"always {names[-1]}, {first.accuracy:.1%}", (first.macs, first.accuracy), _CURVE, final_above)
     if plain is not None and report.macs.backbone is not None:
         place = (report.macs.backbone, plain.value)
-        _beside(axes, f"backbone alone, {plain.value:.1%}", place, _PLAIN, not final_above)
+        _beside(axes, f"backbone alone, {plain.value:.1%}", place, style.PLAIN, not final_above)
     change = f"{abs(report.macs.saving):.0%} {'fewer' if report.macs.saving >= 0 else 'more'} MACs than the backbone"
     left_half = report.macs.mean < (first.macs + last.macs) / 2
     _note(
@@ -123,7 +102,7 @@ def _random_note(axes: Any, last: CurvePoint, first: CurvePoint) -> None:
         "leaving at random",
         (last.macs + 0.78 * (first.macs - last.macs), last.accuracy + 0.78 * (first.accuracy - last.accuracy)),
         (3, -4),
-        color=_QUIET,
+        color=style.QUIET,
         rotation=degrees(atan2(end[1] - start[1], end[0] - start[0])),
         rotation_mode="anchor",
         ha="center",
@@ -132,13 +111,13 @@ def _random_note(axes: Any, last: CurvePoint, first: CurvePoint) -> None:
     )
 
 
-def _note(axes: Any, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+def _note(axes: Any, text: str, place: tuple[float, float], offset: tuple[float, float], **how: Any) -> None:
     """Words beside a point (MACs, share of right answers), on a white rim that keeps lines off the letters."""
     from matplotlib.patheffects import withStroke
 
     point = (place[0] / _MILLION, 100 * place[1])
     rim = [withStroke(linewidth=3.5, foreground="white")]
-    axes.annotate(text, point, offset, textcoords="offset points", linespacing=1.4, zorder=6, path_effects=rim, **style)
+    axes.annotate(text, point, offset, textcoords="offset points", linespacing=1.4, zorder=6, path_effects=rim, **how)
 
 
 def _frame(figure: Any, axes: Any, report: Report) -> None:
@@ -149,12 +128,12 @@ def _frame(figure: Any, axes: Any, report: Report) -> None:
         0.095,
         0.892,
         f"int8, every threshold; {chosen.samples:,} samples, {chosen.split}",
-        color=_PLAIN,
+        color=style.PLAIN,
         va="center",
     )
-    axes.set_xlabel("mean multiply-accumulates per inference (millions)", color=_PLAIN)
-    axes.set_ylabel("accuracy (%)", color=_PLAIN)
-    axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
+    axes.set_xlabel("mean multiply-accumulates per inference (millions)", color=style.PLAIN)
+    axes.set_ylabel("accuracy (%)", color=style.PLAIN)
+    axes.grid(axis="y", color=style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
 
 

@@ -8,33 +8,15 @@ from typing import Any
 
 from trecx.compiler.memory_map import Block, MemoryMap, problems
 from trecx.errors import ToolMissing, TrecxError
-from trecx.judge.files import written_whole
+from trecx.judge import style
 
 # Okabe and Ito's palette, lightened; told apart by lightness in print.
 _FILL = {"input": "#b5dfd2", "tensor": "#bcdcf0", "scratch": "#f2c14e"}
 _EDGE = {"input": "#009e73", "tensor": "#0072b2", "scratch": "#b37700"}
 _MEANING = {"input": "input", "tensor": "tensor", "scratch": "working memory"}
-_HATCH, _SHARED, _CHECK, _PLAIN, _QUIET = "////", "#3c8dc0", "#d55e00", "#444444", "#8a8a8a"
+_HATCH, _SHARED, _CHECK = "////", "#3c8dc0", "#d55e00"
 _DASHES = (0, (3, 2))
-_FORMATS = (
-    ("png", {"Software": None}),
-    ("svg", {"Date": None, "Creator": None}),
-)
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.parse_math": False,
-    "hatch.linewidth": 0.7,
-    "axes.edgecolor": _QUIET,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _PLAIN,
-    "ytick.color": _PLAIN,
-    "xtick.major.size": 0,
-    "ytick.major.size": 3,
-    "svg.hashsalt": "trecx",
-}
+_STYLE: Any = {**style.STYLE, "text.parse_math": False, "hatch.linewidth": 0.7, "xtick.major.size": 0}
 # Inches: a step and what surrounds them, the least width of all; the height of the address space; a letter, a line.
 _STEP, _AROUND, _LEAST, _HEIGHT, _LETTER, _LINE = 0.36, 1.0, 7.2, 3.6, 0.085, 0.16
 # A picture of more steps than this would be wider than anyone can show.
@@ -67,12 +49,7 @@ def draw(memory: MemoryMap, folder: Path, title: str, name: str = "memory") -> t
         _frame(figure, axes, memory, title)
         _blocks(axes, memory)
         _marks(axes, memory)
-        paths = []
-        for kind, metadata in _FORMATS:
-            with written_whole(folder / f"{name}.{kind}") as unfinished:
-                figure.savefig(unfinished, format=kind, metadata=metadata)
-            paths.append(folder / f"{name}.{kind}")
-        return tuple(paths)
+        return style.save(figure, folder, name)
 
 
 def shared(memory: MemoryMap) -> Iterator[tuple[int, int, int]]:
@@ -128,9 +105,9 @@ def _label(axes: Any, memory: MemoryMap, block: Block, common: Iterable[tuple[in
     if block.kind == "scratch" or height < (_LINE if along else length):
         return
     rim = {"boxstyle": "square,pad=0.15", "facecolor": _FILL[block.kind], "edgecolor": "none"}
-    style: Any = {"ha": "center", "va": "center", "fontsize": 8, "color": _PLAIN, "bbox": rim, "zorder": 4}
+    how: Any = {"ha": "center", "va": "center", "fontsize": 8, "color": style.PLAIN, "bbox": rim, "zorder": 4}
     middle = (steps[0] + steps[-1] + 1) / 2
-    axes.text(middle, block.offset + block.size / 2, block.label, rotation=0 if along else 90, **style)
+    axes.text(middle, block.offset + block.size / 2, block.label, rotation=0 if along else 90, **how)
 
 
 def _marks(axes: Any, memory: MemoryMap) -> None:
@@ -139,11 +116,11 @@ def _marks(axes: Any, memory: MemoryMap) -> None:
     busiest = peaks(memory)
     first = busiest[0]
     title = "peak" if len(busiest) == 1 else f"peak, {len(busiest)} steps"
-    words: Any = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": _PLAIN}
+    words: Any = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": style.PLAIN}
     for step in busiest:
-        axes.plot((step, step + 1), (top, top), color=_PLAIN, linewidth=3.5, solid_capstyle="butt", zorder=5)
+        axes.plot((step, step + 1), (top, top), color=style.PLAIN, linewidth=3.5, solid_capstyle="butt", zorder=5)
     axes.text(first + 0.5, top * 1.02, f"{title}\n{in_use(memory, first):,}", **words)
-    axes.axhline(top, color=_PLAIN, linewidth=0.9, linestyle=(0, (6, 4)), zorder=1)
+    axes.axhline(top, color=style.PLAIN, linewidth=0.9, linestyle=(0, (6, 4)), zorder=1)
     for check in memory.checks:
         axes.axvline(check + 0.5, color=_CHECK, linewidth=1.4, linestyle=_DASHES, zorder=6)
 
@@ -159,7 +136,7 @@ def _frame(figure: Any, axes: Any, memory: MemoryMap, title: str) -> None:
     size = f"arena of {memory.arena_size:,} bytes, " + (f"{above:,} above {least}" if above else least)
     size += f"; optimized for {memory.optimize}"
     _fit(figure, figure.text(left, 1 - 0.24 / height, title, fontsize=13, fontweight="bold", va="center"))
-    _fit(figure, figure.text(left, 1 - 0.52 / height, size, color=_PLAIN, va="center"))
+    _fit(figure, figure.text(left, 1 - 0.52 / height, size, color=style.PLAIN, va="center"))
     axes.set_xlim(0, len(memory.steps))
     axes.set_ylim(0, memory.arena_size * 1.01)
     axes.set_xticks([k + 0.5 for k in range(len(memory.steps))])
@@ -167,7 +144,7 @@ def _frame(figure: Any, axes: Any, memory: MemoryMap, title: str) -> None:
     for check in memory.checks:
         axes.get_xticklabels()[check].set(color=_CHECK, fontweight="bold")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_ylabel("address (bytes)", color=_PLAIN)
+    axes.set_ylabel("address (bytes)", color=style.PLAIN)
     kinds = [kind for kind in _FILL if any(block.kind == kind for block in memory.blocks)]
     handles: list[Any] = [Patch(facecolor=_FILL[kind], edgecolor=_EDGE[kind], label=_MEANING[kind]) for kind in kinds]
     if any(True for _ in shared(memory)):
