@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlperf_tiny import pretrained
-from trecx.bench import picture, results, variants
+from trecx.bench import host, picture, results, variants
 from trecx.bench.measure import DoesNotFit, Figures, measure, pair_of, read
 from trecx.bench.results import Measured
 from trecx.compiler.target import TARGETS, Target
@@ -20,17 +20,25 @@ from trecx.run import write_json
 
 COUNTED = tuple(target for target in TARGETS if target.emulator)
 SHIPPED = (pretrained.folder("kws") / "kws.tflite",)
-JSON, VARIANTS_JSON = "bench.json", "variants.json"
+JSON, VARIANTS_JSON, HOST_JSON = "bench.json", "variants.json", "host.json"
+SAMPLES = 20
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a person chose; no `targets` means all whose tools are installed, no `out` that no files are left."""
+    """What a person chose; no `targets` means all whose tools are installed, no `out` that no files are left.
+
+    `samples` limits the answers compared; None is SAMPLES, and with `host` what `host.compare` says. `data` and `task`
+    belong to `host`.
+    """
 
     targets: tuple[str, ...] = ()
-    samples: int = 20
+    samples: int | None = None
     optimize: str = "time"
     variants: bool = False
+    host: bool = False
+    data: Path | None = None
+    task: str | None = None
     out: Path | None = None
 
 
@@ -46,17 +54,31 @@ class Result:
 def run(models: Sequence[Path], options: Options, console: Console) -> Result:
     """Count models, by default the pair that ships, and leave bench.json and bench.png where a folder is given.
 
-    With `variants` the competing kernels of every operator are counted instead, and left in variants.json. A target
-    that is too small for a model is left out, unless it was asked for.
+    With `variants` the competing kernels of every operator are counted instead, and left in variants.json; with `host`
+    this machine is timed instead, and host.json left. A target that is too small for a model is left out, unless it
+    was asked for.
     """
-    chosen = choose(options.targets)
+    _check(options)
+    chosen = () if options.host else choose(options.targets)
     if options.out is not None:
         _make(options.out)
-    count = _variants if options.variants else _models
+    count, name = _models, JSON
+    if options.host:
+        count, name = _host, HOST_JSON
+    elif options.variants:
+        count, name = _variants, VARIANTS_JSON
     result = count(tuple(models) or SHIPPED, chosen, options, console)
     if options.out is not None:
-        write_json(options.out / (VARIANTS_JSON if options.variants else JSON), result.document)
+        write_json(options.out / name, result.document)
     return result
+
+
+def _check(options: Options) -> None:
+    """Raise TrecxError for options that mean nothing together."""
+    if options.host and (options.targets or options.variants):
+        raise TrecxError("--host times this machine; --target and --variants count elsewhere.", "Choose one.")
+    if not options.host and (options.data or options.task):
+        raise TrecxError("Only --host answers real data: --data and --task belong to it.", "Add --host.")
 
 
 def _models(models: Sequence[Path], targets: Sequence[Target], options: Options, console: Console) -> Result:
@@ -68,8 +90,8 @@ def _models(models: Sequence[Path], targets: Sequence[Target], options: Options,
 
 def _model(path: Path, targets: Sequence[Target], options: Options, console: Console) -> Measured:
     with console.step(path.stem[:10]) as step:
-        model = read(path, options.samples, step)
-        step.outcome = f"the oracle's answers to {options.samples} samples"
+        model = read(path, options.samples or SAMPLES, step)
+        step.outcome = f"the oracle's answers to {len(model.expected)} samples"
     figures: list[Figures] = []
     left_out: list[str] = []
     for target in targets:
@@ -103,6 +125,11 @@ def _variants(models: Sequence[Path], targets: Sequence[Target], options: Option
         found.append({"file": path.name, "sha256": pair.exits.model_sha256, "operators": variants.as_json(choices)})
     document = {"format": variants.FORMAT, "optimize": options.optimize, "models": found, "problems": problems}
     return Result("\n".join(texts), document, tuple(problems))
+
+
+def _host(models: Sequence[Path], targets: Sequence[Target], options: Options, console: Console) -> Result:
+    chosen = (options.data, options.task, options.samples, options.optimize)
+    return Result(*host.compare(models, *chosen, console))
 
 
 def choose(names: Sequence[str]) -> tuple[Target, ...]:
