@@ -1,0 +1,74 @@
+"""Answers of int8 models to whole splits, by the emitted C on this machine; it is proven against the oracle as it goes.
+
+The oracle itself takes some 50 ms for an image; the C gives the same bytes, and much sooner.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from mlperf_tiny.task import Split
+from trecx import exits as door
+from trecx.bench.measure import compile_for
+from trecx.compiler.target import HOST
+from trecx.console import Step
+from trecx.device import run as device
+from trecx.device.build import Build, build
+from trecx.judge import reference
+from trecx.judge.record import forced, record
+from trecx.judge.trace import Trace
+from trecx.steps import pair as pairs
+from trecx.steps import proof
+from trecx.steps.data import quantized
+from trecx.steps.pair import BACKBONE, Pair
+from trecx.steps.proof import Inputs
+
+# Samples of each model and split on which every bit is compared with the oracle.
+PROVEN = 200
+
+
+def models(folder: Path, name: str, classes: tuple[str, ...], exits: tuple[str, ...]) -> tuple[Pair, Pair]:
+    """The int8 model with its exits and the backbone alone, as `quantize` left them in `folder`."""
+    path = folder / f"{name}.tflite"
+    specs = tuple(door.ExitSpec(e, e, "max_score" if e != exits[-1] else None) for e in exits)
+    spec = door.Exits(name, "trecx", path.name, door.sha256(path), classes, specs)
+    return pairs.bind(path, spec), pairs.plain(folder / BACKBONE, classes)
+
+
+def answer(pair: Pair, split: Split, limits: tuple[int, ...], step: Step, what: str, proven: int = PROVEN) -> Trace:
+    """What a model answers to a split at every exit, and which exit it takes at `limits`.
+
+    Raises AnswerIsNo where one bit of logits or scores of the first `proven` samples is not the oracle's.
+    """
+    samples, labels = quantized(split, pair.graph.input), split.y.astype(np.int32)
+    with tempfile.TemporaryDirectory(prefix="trecx-reproduce-") as folder:
+        sources = compile_for(pair, pair.optimised, HOST, Path(folder) / "c", "time")
+        program = build(sources, HOST, Path(folder) / "host")
+        with step.progress(what) as progress:
+            found = _recorded(program, samples, limits, labels, progress)
+        few = Inputs(what, samples[:proven])
+        with step.progress(f"{what}, oracle") as progress:
+            expected = reference.tflm_trace(
+                pair.content, pair.logits, pair.scores, few.samples, pair.scales, limits, labels[:proven], progress
+            )
+        proof.compare(pair, program, few, expected, found.first(proven)).require_equal()
+    return found
+
+
+def _recorded(
+    program: Build, samples: np.ndarray, limits: tuple[int, ...], labels: np.ndarray, progress: device.Progress
+) -> Trace:
+    """The trace of a program; limits that force an exit are not run twice."""
+    known: dict[tuple[int, ...], device.Answers] = {}
+    passes = len({*(forced(len(limits), k) for k in range(len(limits) + 1)), limits})
+
+    def run(inputs: np.ndarray, chosen: tuple[int, ...]) -> device.Answers:
+        if chosen not in known:
+            before = len(known) * len(inputs)
+            known[chosen] = device.run_host(
+                program, inputs, chosen, lambda done, total: progress(before + done, passes * total)
+            )
+        return known[chosen]
+
+    return record(run, samples, limits, labels)

@@ -1,0 +1,161 @@
+"""The figures of one seed, from its answers to validation and test samples."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trecx import exits as door
+from trecx.judge.calibrate import paired_interval
+from trecx.judge.sweep import exit_intervals, sweep
+from trecx.judge.trace import Trace
+from trecx.learn.train import SCORES
+from trecx.reproduce.plan import POINTS
+from trecx.reproduce.seed import BACKBONE_TRACE, CALIBRATION, INT8, TEST, TRACE, TRAIN, VALIDATION
+from trecx.reproduce.stage import kept
+from trecx.steps.pair import BACKBONE
+
+# Where curves are kept: shares that leave early, and points lost against the backbone.
+RATES = tuple(round(0.02 * k, 2) for k in range(51))
+LOST = tuple(round(0.1 * k, 1) for k in range(51))
+
+
+def complete(folder: Path) -> bool:
+    """Whether a seed has gone all the way, and its parts belong together."""
+    stages = [kept(folder / name) for name in (TRAIN, INT8, VALIDATION, TEST)]
+    _, _, validation, test = stages
+    if any(stage is None for stage in stages) or validation is None or test is None:
+        return False
+    models = {name: door.sha256(file) for name, file in _models(folder).items() if file.is_file()}
+    if not models == validation["configuration"]["models"] == test["configuration"]["models"]:
+        return False
+    return bool((_json(folder / CALIBRATION) or {}).get("from", {}).get("validation") == validation["sha256"])
+
+
+def of(folder: Path, number: int) -> dict[str, Any]:
+    """All figures of a complete seed, for results.json; accuracies and savings are shares, losses are points."""
+    trained, test = kept(folder / TRAIN), kept(folder / TEST)
+    calibration = _json(folder / CALIBRATION)
+    assert trained is not None and test is not None and calibration is not None
+    about = test["about"]
+    names, macs, backbone_macs = about["exits"], about["macs"], about["backbone_macs"]
+    trace, plain = Trace.load(folder / TEST / TRACE), Trace.load(folder / TEST / BACKBONE_TRACE)
+    validation = Trace.load(folder / VALIDATION / TRACE)
+    validated = Trace.load(folder / VALIDATION / BACKBONE_TRACE)
+    reference = plain.right()[:, -1]
+    scores = _float_scores(folder / TRAIN / SCORES)
+    swept = sweep(trace, about["scales"])
+    curve = _Curve(swept.accuracy, swept.mean_cost(macs), swept.exit_rate)
+    return {
+        "seed": number,
+        "sha256": {"training": trained["sha256"], **test["configuration"]["models"]},
+        "proven_samples": about["proven"],
+        "macs": {"backbone": backbone_macs, **dict(zip(names, macs, strict=True))},
+        "float": {name: _share(scores[name].argmax(-1) == scores["labels"]) for name in ("backbone", *names)},
+        "int8": _accuracies(names, trace, plain),
+        "int8_validation": _accuracies(names, validation, validated),
+        "chosen_before_test": calibration["before_test"],
+        "calibrated": [_realised(one, trace, reference, about) for one in calibration["chosen"]],
+        "chosen_on_test": {
+            "int8": [curve.cheapest(_share(reference), points, backbone_macs) for points in POINTS],
+            "float": _float_on_test(scores, names, macs, backbone_macs),
+        },
+        "accuracy_by_exit_rate": _rounded(np.interp(RATES, curve.rate, curve.accuracy)),
+        "saved_by_points_lost": [
+            None if one is None else round(one["saving"], 5)
+            for one in (curve.cheapest(_share(reference), points, backbone_macs) for points in LOST)
+        ],
+    }
+
+
+class _Curve:
+    """Accuracy, mean MACs and share that leaves early at every threshold, arrays `(points,)`."""
+
+    def __init__(self, accuracy: np.ndarray, macs: np.ndarray, rate: np.ndarray) -> None:
+        self.accuracy, self.macs, self.rate = accuracy, macs, rate
+
+    def cheapest(self, reference: float, points: float, backbone_macs: int) -> dict[str, float] | None:
+        """The threshold with the fewest MACs that loses at most `points` on these samples; None where none does."""
+        allowed = np.flatnonzero(self.accuracy >= reference - points / 100 - 1e-12)
+        if not len(allowed):
+            return None
+        k = int(allowed[self.macs[allowed].argmin()])
+        macs = float(self.macs[k])
+        found = {"points": points, "exit_rate": float(self.rate[k]), "macs": macs, "saving": 1 - macs / backbone_macs}
+        return found | {"accuracy": float(self.accuracy[k])}
+
+
+def _realised(chosen: dict[str, Any], trace: Trace, reference: np.ndarray, about: dict[str, Any]) -> dict[str, Any]:
+    """A calibrated threshold, and what it does on test samples."""
+    limit = chosen["limit"]
+    intervals = exit_intervals(trace, about["scales"])
+    taken = ((intervals[..., 0] <= limit) & (limit < intervals[..., 1])).argmax(axis=1)
+    right = trace.right()[np.arange(len(trace)), taken]
+    only_reference, only_exits = int((reference & ~right).sum()), int((right & ~reference).sum())
+    low, high = paired_interval(only_reference, only_exits, len(trace))
+    macs = float(np.asarray(about["macs"])[taken].mean())
+    keys = ("points", "confidence", "threshold", "limit", "bound", "samples")
+    return {key: chosen[key] for key in keys} | {
+        "validation_loss": chosen["loss"],
+        "validation_exit_rate": chosen["exit_rate"],
+        "loss": 100 * (only_reference - only_exits) / len(trace),
+        "loss_interval": [100 * low, 100 * high],
+        "accuracy": _share(right),
+        "exit_rate": _share(taken < trace.exits - 1),
+        "macs": macs,
+        "saving": 1 - macs / about["backbone_macs"],
+    }
+
+
+def _float_on_test(
+    scores: dict[str, np.ndarray], names: Sequence[str], macs: Sequence[int], backbone_macs: int
+) -> list[dict[str, float] | None]:
+    """The same as the int8 sweep on float scores; for one early exit, else nothing."""
+    if len(names) != 2:
+        return [None for _ in POINTS]
+    early, final = (scores[name] for name in names)
+    rights = [scores[name].argmax(-1) == scores["labels"] for name in names]
+    confidence = early.max(-1)
+    order = np.argsort(-confidence, kind="stable")
+    cut = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True)) + 1  # only between different scores
+    leaving = np.concatenate([[0], cut])
+    gained = np.concatenate([[0], np.cumsum(rights[0][order].astype(np.int64) - rights[1][order])])[leaving]
+    accuracy = (rights[1].sum() + gained) / len(final)
+    rate = leaving / len(final)
+    curve = _Curve(accuracy, rate * macs[0] + (1 - rate) * macs[1], rate)
+    reference = _share(scores["backbone"].argmax(-1) == scores["labels"])
+    return [curve.cheapest(reference, points, backbone_macs) for points in POINTS]
+
+
+def _accuracies(names: Sequence[str], trace: Trace, plain: Trace) -> dict[str, float]:
+    right = trace.right()
+    return {"backbone": _share(plain.right()[:, -1])} | {name: _share(right[:, k]) for k, name in enumerate(names)}
+
+
+def _float_scores(path: Path) -> dict[str, np.ndarray]:
+    """Float scores `(n, classes)` of every exit and of the backbone on test samples, and their labels."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name.removeprefix("test_"): file[name] for name in file.files if name.startswith("test_")}
+
+
+def _models(folder: Path) -> dict[str, Path]:
+    files = [file for file in sorted((folder / INT8).glob("*.tflite")) if file.name != BACKBONE]
+    return {"backbone": folder / INT8 / BACKBONE, **({"model": files[0]} if files else {})}
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _share(right: np.ndarray) -> float:
+    return float(np.mean(right))
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 5) for value in values]

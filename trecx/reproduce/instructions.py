@@ -1,0 +1,67 @@
+"""Instructions of one seed's model to each exit's answer, and of the backbone alone, on an emulated Cortex-M4."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trecx import run as runs
+from trecx.bench.measure import compile_for
+from trecx.compiler.target import CORTEX_M4
+from trecx.console import Step
+from trecx.device import run as device
+from trecx.device import toolchain
+from trecx.device.build import build
+from trecx.errors import AnswerIsNo, ToolMissing
+from trecx.judge.record import record
+from trecx.judge.trace import Trace
+from trecx.pipeline import COMPILE
+from trecx.reproduce.seed import BACKBONE_TRACE, TEST, TRACE, Job, models
+from trecx.reproduce.stage import finish, finished
+from trecx.steps.data import quantized
+from trecx.steps.pair import Pair
+
+FOLDER = "instructions"
+SAMPLES = 20
+
+
+def count(job: Job, folder: Path, step: Step) -> str:
+    """Leave the counts of a complete seed in `folder`; returns why there are none where tools are missing.
+
+    Raises AnswerIsNo where the emulated program answers otherwise than the host's, which was proven.
+    """
+    pair, plain = models(job)
+    hashes = {"model": pair.exits.model_sha256, "backbone": plain.exits.model_sha256}
+    # Counts are of the program as it is now, unlike answers, which are the same whatever the compiler does.
+    program = runs.fingerprint("", [], COMPILE)
+    configuration = {"models": hashes, "program": program, "data": job.material.hashes["test"], "samples": SAMPLES}
+    if finished(folder, configuration):
+        return ""
+    try:
+        assert CORTEX_M4.emulator is not None
+        toolchain.require(CORTEX_M4.emulator[0])
+        exits = _counted(pair, job, TRACE, step)
+        alone = _counted(plain, job, BACKBONE_TRACE, step)
+    except ToolMissing as missing:
+        return " ".join((*missing.problems, missing.hint))
+    about: dict[str, Any] = {"target": CORTEX_M4.title, "samples": SAMPLES, "seed": job.seed}
+    finish(folder, configuration, about | {"exits": exits, "backbone": alone[-1]})
+    return ""
+
+
+def _counted(pair: Pair, job: Job, known: str, step: Step) -> list[float]:
+    """Mean instructions from the input to each exit's answer."""
+    samples = quantized(job.material.data.test, pair.graph.input)[:SAMPLES]
+    expected = Trace.load(job.folder / TEST / known).first(SAMPLES)
+    with tempfile.TemporaryDirectory(prefix="trecx-reproduce-") as folder:
+        sources = compile_for(pair, pair.optimised, CORTEX_M4, Path(folder) / "c", "time")
+        program = build(sources, CORTEX_M4, Path(folder) / "program")
+        with step.progress(f"{CORTEX_M4.name}, {known}") as progress:
+            run = lambda inputs, limits: device.run_qemu(program, inputs, limits, progress)  # noqa: E731
+            found = record(run, samples, pair.limits)
+    if not np.array_equal(found.logits, expected.logits) or not np.array_equal(found.scores, expected.scores):
+        problem = f"{CORTEX_M4.title}: {pair.path} answers otherwise than on this machine."
+        raise AnswerIsNo(problem, "The generated C is wrong; none of its figures must be used.")
+    assert found.exit_instructions is not None
+    return [float(mean) for mean in found.exit_instructions.mean(axis=0)]

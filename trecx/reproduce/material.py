@@ -1,0 +1,56 @@
+"""A task with its data, and the hashes by which stages know what they were made from."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlperf_tiny.task import Data, Split, Task
+from trecx import __version__
+from trecx import exits as door
+from trecx import run as runs
+from trecx.steps.learning import PACKAGES
+
+
+@dataclass(frozen=True)
+class Material:
+    """A task with its data."""
+
+    task: Task
+    data: Data
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each split and of the part of validation that thresholds are chosen on, by name."""
+        return {name: split_sha256(split) for name, split in self.splits.items()}
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        """The three splits, and the part of validation that thresholds are chosen on."""
+        data = self.data
+        part = data.validation.of(data.calibration)
+        return {"train": data.train, "validation": data.validation, "calibration": part, "test": data.test}
+
+    def about(self) -> dict[str, Any]:
+        """What a reader wants to know of the data and of the program's parts."""
+        splits = {name: {"description": s.description, "samples": len(s)} for name, s in self.splits.items()}
+        versions = {"trecx": __version__} | {package: metadata.version(package) for package in PACKAGES}
+        chosen_on = list(self.data.calibration)
+        return {"splits": splits, "sources": self.data.sources, "calibration": chosen_on, "versions": versions}
+
+
+def split_sha256(split: Split) -> str:
+    """SHA-256 of a split's samples and labels."""
+    digest = hashlib.sha256(repr(split.x.shape).encode())
+    for part in (split.x, split.y):
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    return runs.fingerprint("", [path]) if path.is_dir() else door.sha256(path)
