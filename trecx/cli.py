@@ -11,6 +11,27 @@ from typing import Any, TypeVar
 import click
 
 from trecx.errors import TrecxError
+from trecx.options import (
+    confidence_option,
+    data_option,
+    early_view_option,
+    epochs_option,
+    exit_option,
+    model_option,
+    name_option,
+    only_option,
+    optimize_option,
+    pixels_option,
+    points_option,
+    quantize_option,
+    run_argument,
+    samples_option,
+    seed_option,
+    tap_option,
+    target_option,
+    teacher_option,
+    weights_option,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,6 +69,8 @@ def main() -> None:
     \b
     trecx build kws                            a trained pair, compiled, proven and judged, in build/kws/
     trecx build kws --data DIR --train         the same from speech
+    trecx build --task FILE.py:NAME --data DIR a task of your own
+    trecx build --model M.h5 --tap L --data DIR a Keras model of your own, and images in one folder per class
     trecx compile model.tflite --out build/m   C for any int8 model of supported operators
     trecx verify build/kws --samples 2000      prove it on more samples
     trecx doctor                               what is installed and what is missing
@@ -85,56 +108,24 @@ def chosen(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != ()}
 
 
-run_argument = click.argument("run", type=click.Path(path_type=Path), default=Path("build/kws"))
-target_option = click.option(
-    "--target",
-    "targets",
-    multiple=True,
-    help="host, cortex-m0, -m3, -m4, -m55 or riscv; may be repeated [default: host and cortex-m4].",
-)
-optimize_option = click.option(
-    "--optimize",
-    type=click.Choice(["time", "ram", "flash"]),
-    help="What kernels and memory plan are chosen for [default: time].",
-)
-points_option = click.option(
-    "--points", type=click.FloatRange(0, 100), help="Accuracy that may be lost against the backbone alone [default: 1]."
-)
-confidence_option = click.option(
-    "--confidence",
-    type=click.FloatRange(0.5, 0.999),
-    help="Confidence that no more is lost on new samples; 0.5 takes the loss as observed [default: 0.5].",
-)
-samples_option = click.option(
-    "--samples",
-    type=click.IntRange(1),
-    help="Samples compared on the host [default: all test samples and 1,000 synthetic].",
-)
-data_option = click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder with the data, in its official layout."
-)
-weights_option = click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    help="Trained backbone to start from: SavedModel folder, .h5 or .keras.",
-)
-quantize_option = click.option(
-    "--quantize",
-    "scheme",
-    type=click.Choice(["ptq", "qat"]),
-    help="After training, or quantization-aware [default: ptq].",
-)
-epochs_option = click.option(
-    "--epochs", type=click.IntRange(1), help="Epochs of each training stage [default: the recipe's]."
-)
-seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of everything random [default: 1].")
+def given_options(no_early_view: bool = False, **options: Any) -> dict[str, Any]:
+    """The options that a person gave, by the names of settings."""
+    return chosen(early_view=False if no_early_view else None, **options)
 
 
 @main.command()
-@click.argument("task")
+@click.argument("task", required=False)
+@click.option("--task", "own_task", metavar="FILE.py:NAME", help="Task of your own. The file is run.")
+@model_option
+@tap_option
+@pixels_option
+@name_option
 @data_option
 @click.option("--train", is_flag=True, default=None, help="Train instead of taking the pretrained pair.")
 @weights_option
+@teacher_option
+@exit_option
+@early_view_option
 @quantize_option
 @points_option
 @confidence_option
@@ -143,24 +134,30 @@ seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Se
 @target_option
 @optimize_option
 @samples_option
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: build/TASK].")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: build/NAME].")
 @reporting
-def build(task: str, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Build a task (kws) all the way: model, firmware, proof, evaluation, report.
+def build(task: str | None, own_task: str | None, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Build a task (kws, ic, vww), or one or a model of your own: model, firmware, proof, evaluation, report.
 
     Without --train the pretrained pair is taken; with --data it is judged on that data. Steps whose inputs are
-    unchanged are not run again.
+    unchanged are not run again. A task or a model of your own is always trained, but for a model that has several
+    outputs: those are its exits. Without --tap, a model's layers are listed. DATA then has one folder per class.
 
     \b
     trecx build kws
     trecx build kws --data speech/
     trecx build kws --data speech/ --train --weights kws_ref_model --quantize qat
+    trecx build --task mine.py:TASK --data DATA
+    trecx build --model mine.h5 --tap conv_3 --data DATA --pixels 0..1
+    trecx build kws --model two_exits_savedmodel --data speech/
     """
     from trecx import pipeline
     from trecx.console import Console
 
+    if task is not None and own_task is not None:
+        raise TrecxError(f"{task} and --task {own_task} are two tasks.", "Give one of them.")
     console = Console(quiet=as_json)
-    run = pipeline.start(task, out or Path("build") / task, chosen(**options))
+    run = pipeline.start(task or own_task, out, given_options(**options), console)
     pipeline.build(run, console)
     show(run, console, as_json)
 
@@ -174,8 +171,13 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
 
         console = Console(quiet=as_json)
         only = given.pop("targets", ())
-        options = chosen(**given)
-        opened = pipeline.start(task, run, {"train": True, **options}) if task else pipeline.resume(run, options, name)
+        options = given_options(**given)
+        begins = task is not None or "model" in options
+        opened = (
+            pipeline.start(task, run, {"train": True, **options}, console)
+            if begins
+            else pipeline.resume(run, options, name)
+        )
         result = pipeline.single(opened, name, console, only)
         if as_json:
             click.echo(json.dumps(result, indent=2))
@@ -191,9 +193,9 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
 
 verb(
     "train",
-    click.option("--task", help="Begin a new run directory for this task (kws)."),
-    data_option,
-    weights_option,
+    click.option("--task", help="Begin a new run directory for this task: kws, ic, vww or FILE.py:NAME."),
+    *(model_option, tap_option, pixels_option, name_option, data_option, weights_option, teacher_option),
+    *(exit_option, early_view_option),
     epochs_option,
     seed_option,
     help="""Train the float model with its exits; an interrupted training is taken up where it stopped.
@@ -210,9 +212,6 @@ verb(
     confidence_option,
     help="Choose the exits' thresholds on the int8 model's validation scores.",
 )
-only_option = click.option(
-    "--target", "targets", multiple=True, help="Only this one of the run's targets; may be repeated [default: all]."
-)
 verb("verify", samples_option, only_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")
 verb("evaluate", help="Judge the firmware once on the test data: accuracy, exit rate, MACs.")
 verb("report", help="Write and print the report with its curve.")
@@ -224,7 +223,7 @@ verb("report", help="Write and print the report with its curve.")
     "--exits", type=click.Path(path_type=Path), help="exits.json of the model; without it its output is the final exit."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory for a model [default: build/NAME].")
-@click.option("--name", help="Name of the C functions and files [default: the model's file name].")
+@name_option
 @target_option
 @optimize_option
 @reporting
@@ -262,10 +261,11 @@ def compile_(
     help="cortex-m0, -m3, -m4, -m55 or riscv; may be repeated [default: all whose tools are installed].",
 )
 @click.option("--optimize", type=click.Choice(["time", "ram", "flash"]), default="time", show_default=True)
-@click.option(
-    "--samples", type=click.IntRange(1), default=20, show_default=True, help="Answers compared with the oracle's."
-)
+@click.option("--samples", type=click.IntRange(1), help="Answers compared with the oracle's [default: 20].")
 @click.option("--variants", is_flag=True, help="Count the competing kernels of every operator instead.")
+@click.option("--host", is_flag=True, help="Time the C on this machine beside TFLM's wheel instead.")
+@click.option("--data", type=click.Path(path_type=Path), help="With --host: answer the test data in this folder.")
+@click.option("--task", help="With --data: the data's task [default: the one that exits.json names].")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.json and the picture bench.png.")
 @reporting
 def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
@@ -277,6 +277,7 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     \b
     trecx bench
     trecx bench kws.tflite ic.tflite --target cortex-m4 --out build/bench
+    trecx bench ic.tflite --host --data cifar10/ --task ic
     """
     from trecx.bench import bench as benchmark
     from trecx.console import Console
@@ -287,6 +288,43 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
         click.echo(f"Error: {problem}", err=True)
     if result.problems:
         sys.exit(1)
+
+
+@main.command()
+@click.argument("task")
+@data_option
+@weights_option
+@teacher_option
+@click.option("--seeds", default="5", show_default=True, help='How many ("5"), or which ("1,3" or "4-6").')
+@click.option("--only", help="Train only this variant: with-early-view, without-early-view or trecx.")
+@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.9, show_default=True)
+@click.option(
+    "--against",
+    type=click.Choice(["backbone", "final"]),
+    default="backbone",
+    show_default=True,
+    help="Thresholds are chosen against the backbone alone, or the own final exit: where WEIGHTS saw the validation.",
+)
+@click.option("--report-only", is_flag=True, help="Train nothing; write what is there.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the trainings [default: build/reproduce/TASK].")
+@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
+@reporting
+def reproduce(task: str, seeds: str, as_json: bool, **options: Any) -> None:
+    """Repeat the paper on a task with several seeds: train, judge, and write its part of docs/results.md.
+
+    Finished trainings are kept and interrupted ones go on. Two of these may work side by side in one folder.
+
+    \b
+    trecx reproduce kws --data speech/ --weights kws_ref_model
+    trecx reproduce ic --data cifar10/ --weights ic.h5 --against final --seeds 3
+    """
+    from trecx.console import Console
+    from trecx.reproduce import plan
+    from trecx.reproduce.reproduce import run
+
+    result = run(task, plan.Options(seeds=plan.seeds(seeds), **options), Console(quiet=as_json))
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
 
 
 @main.command()

@@ -14,9 +14,10 @@ from trecx.device import toolchain
 from trecx.errors import TrecxError
 from trecx.run import Run
 from trecx.settings import Settings
-from trecx.steps import firmware, judging, learning, proof
+from trecx.steps import firmware, judging, learning, own_task, proof, subject
 from trecx.steps.data import fetched, task
 from trecx.steps.data import fingerprint as data_fingerprint
+from trecx.steps.pair import BACKBONE
 
 Work = Callable[[Path, Step], None]
 
@@ -27,17 +28,63 @@ JUDGE = ("judge", "criteria.py", "steps")
 
 
 # Options that say how to train and calibrate, and so need a training.
-OF_TRAINING = ("weights", "teacher", "exit", "early_view", "scheme", "points", "confidence", "epochs", "seed")
+OF_TRAINING = ("weights", "teacher", "exit", "tap", "early_view", "scheme", "points", "confidence", "epochs", "seed")
+SPELLED = {"scheme": "--quantize", "early_view": "--no-early-view"}
 
 
-def start(name: str, path: Path, options: dict[str, Any]) -> Run:
-    """Make or take up the run directory of a task; TrecxError for what cannot work, before anything is written."""
-    settings = Settings(name=task(name).name, task=name).changed(options)
-    unused = [f"--{option}" for option in OF_TRAINING if option in options and not settings.train]
+def start(name: str | None, path: Path | None, options: dict[str, Any], console: Console) -> Run:
+    """Make or take up the run directory of a task or of a Keras model of the user's own; `path` is build/NAME if None.
+
+    `name` is that of a registered task, or `FILE.py:NAME`. TrecxError for what cannot work, before anything is written.
+    """
+    settings = subject.examined(checked(asked(name, options)))
+    path = path or Path("build") / settings.name
+    if settings.own_files and not is_trained(path, settings):
+        with console.step("check") as step:
+            subject.rehearse(settings, step)
+    return runs.create(path, settings.as_json())
+
+
+def asked(name: str | None, options: dict[str, Any]) -> Settings:
+    """The settings that a person asked for; TrecxError where options contradict each other or lack one."""
+    model = options.get("model")
+    problems = []
+    if name is None and model is None:
+        problems.append("Nothing is named to build: give a task, --task FILE.py:NAME, or --model MODEL.")
+    if name is not None and ":" in name and model is not None:
+        problems.append("--task FILE.py:NAME brings a backbone, and --model another; give one of them.")
+    if model is not None and options.get("data") is None:
+        problems.append("--model needs --data FOLDER.")
+    for option in ("pixels", "name"):
+        if option in options and (model is None or (option == "pixels" and name is not None)):
+            problems.append(f"--{option} belongs to --model{' with a folder of images' if option == 'pixels' else ''}.")
+    if "tap" in options and "exit" in options:
+        problems.append("--exit names an exit of the task, and --tap asks for one at a layer; give one of them.")
+    if problems:
+        raise TrecxError(problems, "See trecx build --help.")
+    spec = own_task.located(name) if name is not None and (":" in name or name.endswith(".py")) else name
+    chosen = task(spec).name if spec is not None else own_name(Path(model or "").stem)
+    own = {"train": True} if model is not None or ":" in (spec or "") else {}
+    settings = Settings(name=chosen, task=spec).changed({**own, **options})
+    unused = [SPELLED.get(o, f"--{o}") for o in OF_TRAINING if o in options and not settings.train]
     if unused:
-        told = ", ".join(unused).replace("--scheme", "--quantize")
-        raise TrecxError(f"{told}: these belong to a training.", "Add --train, or leave them out.")
-    return runs.create(path, checked(settings).as_json())
+        raise TrecxError(f"{', '.join(unused)}: these belong to a training.", "Add --train, or leave them out.")
+    check_name(settings.name)
+    if settings.name == Path(BACKBONE).stem:
+        raise TrecxError(f"{settings.name!r} is the name of a file beside the model.", "Choose another with --name.")
+    return settings
+
+
+def own_name(stem: str) -> str:
+    """A name for C after a file of the user's own."""
+    plain = re.sub(r"[^a-z0-9]", "_", stem.lower())
+    return plain if usable(plain) and plain != Path(BACKBONE).stem else f"net_{plain}"[:32].removesuffix("_test")
+
+
+def is_trained(path: Path, settings: Settings) -> bool:
+    """Whether a run directory holds the finished training of these settings."""
+    run = Run(path)
+    return (path / "run.json").is_file() and run.fingerprint("train") == fingerprint(run, "train", settings)
 
 
 def resume(path: Path, options: dict[str, Any], step: str) -> Run:
@@ -46,14 +93,17 @@ def resume(path: Path, options: dict[str, Any], step: str) -> Run:
     settings = settings_of(run).changed(options)
     if step in ("train", "quantize", "calibrate") and step not in steps(settings):
         raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
+    if "name" in options and settings.name != settings_of(run).name:
+        raise TrecxError(f"{run.path} is called {settings_of(run).name}.", "Build into a new folder for another name.")
     checked(settings)
+    if options and step in ("train", "quantize") and settings.own_files:
+        settings = subject.examined(settings)
     return runs.create(path, settings.as_json()) if options else run
 
 
 def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, options: dict[str, Any]) -> Run:
     """Make a run directory for a user's own model; without `exits` the exits.json beside it counts, if it names it."""
-    stem = re.sub(r"[^a-z0-9]", "_", model.stem.lower())
-    chosen = name if name is not None else stem if usable(stem) else f"net_{stem}"[:32].removesuffix("_test")
+    chosen = name if name is not None else own_name(model.stem)
     check_name(chosen)
     beside = model.parent / "exits.json"
     if exits is None and beside.is_file() and door.read(beside).model_file == model.name:
@@ -61,7 +111,7 @@ def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, o
     settings = checked(Settings(name=chosen).changed(options))
     found = learning.own(model, exits)
     path = out or Path("build") / chosen
-    if (path / "run.json").is_file() and settings_of(Run(path)).task is not None:
+    if (path / "run.json").is_file() and ((kept := settings_of(Run(path))).task is not None or kept.train):
         raise TrecxError(f"{path} is the run of a task.", "Choose another folder with --out.")
     run = runs.create(path, settings.as_json())
     mark = runs.fingerprint(settings.name, [model, *([exits] if exits else [])], ("compiler", "steps"))
@@ -79,6 +129,11 @@ def checked(settings: Settings) -> Settings:
     for path in (settings.weights, settings.teacher):
         if path and not Path(path).exists():
             raise TrecxError(f"There are no weights at {path}.", "Name a SavedModel folder, .h5 or .keras.")
+    if settings.exit is not None and settings.task is not None:
+        names = [one.name for one in task(settings.task).attachments]
+        if settings.exit not in names:
+            hint = f"Exits that it names: {', '.join(names) or 'none'}; --tap attaches one anywhere."
+            raise TrecxError(f"The task {settings.name} has no exit {settings.exit!r}.", hint)
     return settings
 
 
@@ -101,7 +156,7 @@ def single(run: Run, name: str, console: Console, only: tuple[str, ...] = ()) ->
         needed = before[: min(before.index(name), before.index("compile") + 1)]
         missing = [step for step in needed if run.fingerprint(FOLDERS[step]) is None]
         if missing:
-            how = f"build {settings.task} --out" if missing[0] == "model" else missing[0]
+            how = f"build {settings.name} --out" if missing[0] == "model" else missing[0]
             raise TrecxError(f"{run.path}: {missing[0]} comes before {name}.", f"Run trecx {how} {run.path}.")
         for step in RENEWED.get(name, ()):
             if run.fingerprint(FOLDERS[step]) not in (None, fingerprint(run, step, settings)):
@@ -195,8 +250,8 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     data = data_fingerprint(s)
     tools = tuple((t.name, t.version) for t in toolchain.tools())
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
-        "train": ((s.task, s.method, s.exit, s.early_view, s.seed, s.epochs, data), LEARN),
-        "quantize": ((s.scheme, s.seed, s.epochs), LEARN),
+        "train": ((s.task, s.method, s.exit, s.tap, s.early_view, s.pixels, s.seed, s.epochs, data), LEARN),
+        "quantize": ((s.name, s.scheme, s.seed, s.epochs), LEARN),
         "calibrate": ((s.points, s.confidence), (*LEARN, *JUDGE)),
         "model": ((s.task,), ()),
         "compile": ((s.name, s.task, s.targets, s.optimize, tools), COMPILE),
@@ -205,7 +260,7 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
         "report": ((s.task, s.targets), JUDGE),
     }
     values, code = parts[name]
-    read = [run.folder(FOLDERS[step]) for step in READS.get(name, ())]
+    read = [*s.own_files, *(run.folder(FOLDERS[step]) for step in READS.get(name, ()))]
     if name == "train":
         read += [Path(path) for path in (s.weights, s.teacher) if path]
     if name == "model":

@@ -13,10 +13,13 @@ class Settings:
 
     `exit` names one of the task's attachments, None its first; without `early_view` the final exit keeps the backbone's
     own head. `teacher` is a trained plain backbone whose scores guide a training.
-    `task` is a registered task, or None for a model of the user's own; `name` names the C files. `data` and `weights`
-    are paths; `points` is the accuracy that calibration may lose with `confidence`, 0.5 meaning as observed; `epochs`
-    of training, None for the recipe's own; no `targets` means the default ones; `optimize` is what kernels are chosen
-    for, "time", "ram" or "flash"; `samples` limits verification.
+    `task` is a registered task, `FILE.py:NAME` for one of the user's own, or None for a model of the user's own; `name`
+    names the C files. `model` is a Keras model of the user's own, which is trained on or, where it is `complete`, has
+    its exits already; `shape` is its input's, `pixels` the range in which it wants images. `tap` is the layer that the
+    exit reads, in place of `exit`. `data`, `model` and `weights` are paths; `points` is the accuracy that calibration
+    may lose with `confidence`, 0.5 meaning as observed; `epochs` of training, None for the recipe's own; no `targets`
+    means the default ones; `optimize` is what kernels are chosen for, "time", "ram" or "flash"; `samples` limits
+    verification.
     """
 
     name: str
@@ -25,6 +28,11 @@ class Settings:
     exit: str | None = None
     early_view: bool = True
     train: bool = False
+    model: str | None = None
+    complete: bool = False
+    shape: tuple[int, ...] = ()
+    tap: str | None = None
+    pixels: str | None = None
     data: str | None = None
     weights: str | None = None
     teacher: str | None = None
@@ -36,6 +44,12 @@ class Settings:
     targets: tuple[str, ...] = ()
     optimize: str = "time"
     samples: int | None = None
+
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """The user's own files that say what the run is about: a task's or a model's."""
+        task = [self.task.rpartition(":")[0]] if self.task and ":" in self.task else []
+        return tuple(Path(path) for path in (*task, *([self.model] if self.model else [])))
 
     def changed(self, options: dict[str, Any]) -> "Settings":
         """These settings with some replaced; paths become absolute, so that a later verb may run from elsewhere."""
@@ -52,4 +66,5 @@ class Settings:
         known = {f.name for f in fields(cls)}
         if not set(document) <= known or not isinstance(document.get("name"), str):
             raise TrecxError(f"run.json: its settings are not {', '.join(sorted(known))}.", "Build into a new folder.")
-        return cls(**{**document, "targets": tuple(document.get("targets", ()))})
+        lists = {name: tuple(document.get(name, ())) for name in ("targets", "shape")}
+        return cls(**{**document, **lists})

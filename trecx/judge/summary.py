@@ -113,8 +113,9 @@ def _exits(report: Report) -> Table:
 
 def _computation(report: Report) -> Iterator[Text]:
     macs = report.macs
-    if macs.mean is not None and macs.saving is not None and macs.backbone is not None:
-        change = f"{abs(macs.saving):.1%} {'below' if macs.saving >= 0 else 'above'} the backbone's {macs.backbone:,}"
+    if macs.mean is not None and macs.saving is not None:
+        whole, what = (macs.backbone, "backbone") if macs.backbone else (macs.worst, "final exit")
+        change = f"{abs(macs.saving):.1%} {'below' if macs.saving >= 0 else 'above'} the {what}'s {whole:,}"
         yield Text.assemble("Mean ", (f"{macs.mean:,.0f} MACs", "bold"), f", {change}; worst case {macs.worst:,}.")
     else:
         backbone = f", backbone {macs.backbone:,}" if macs.backbone else ""

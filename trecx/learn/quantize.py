@@ -16,6 +16,7 @@ from trecx.learn.flatbuffer import describe, problems
 from trecx.learn.fuse import fuse
 from trecx.learn.keras import keras, quantization, quiet, save, seed, tensorflow
 from trecx.learn.loop import Checkpoints, Progress, Record, Stage, fingerprint, fit
+from trecx.learn.own_model import Ready
 from trecx.learn.settings import QuantizeSettings, TrainSettings
 from trecx.learn.train import BACKBONE, HISTORY, MODEL, accuracies, exit_weights, scores
 
@@ -27,7 +28,7 @@ _QAT = "qat.h5"  # TFMOT's wrappers lose variables in the .keras format
 def quantize(
     task: Task,
     data: Data,
-    method: Method,
+    method: Method | Ready,
     folder: Path,
     out: Path,
     settings: QuantizeSettings,
@@ -35,29 +36,42 @@ def quantize(
 ) -> tuple[str, ...]:
     """Write `<task>.tflite`, one int8 output per exit, and `backbone.tflite`, the plain backbone, into `out`.
 
-    Reads what `train` left in `folder`. Activation ranges come from training samples only; where the task has an
-    official input quantization, the files have exactly that. The backbone is always quantized after training, as the
+    Reads what `train` left in `folder`; a model that came with its exits has no backbone and cannot be fine-tuned.
+    Activation ranges come from training samples only; where the task has an official input quantization, the files have
+    exactly that. The backbone is always quantized after training, as the
     benchmark does it. Fine-tuning that was interrupted goes on from its checkpoint in `out` when called again with the
     same arguments; nothing of it stays once the files are written. Returns the names of the convolutions that were
     fused from two (`fuse.py`) before anything was fine-tuned or quantized. Raises TrecxError where a model is missing
     or the result is not what was promised.
     """
-    model, backbone = (_load(folder / name) for name in (MODEL, BACKBONE))
-    model, fused = fuse(model)
+    ready = isinstance(method, Ready)
+    if ready and settings.scheme == "qat":
+        raise TrecxError("A model that came with its exits is not trained here.", "Quantize it after training: ptq.")
+    backbone = None if ready else _load(folder / BACKBONE)
+    model, fused = fused_where_it_can(_load(folder / MODEL))
     out.mkdir(parents=True, exist_ok=True)
     calibration = representative(task, data.train, settings)
-    if settings.scheme == "qat":
+    if settings.scheme == "qat" and not isinstance(method, Ready):
         tuned = tune(task, data, method, model, backbone, _trained_with(folder, settings), out, progress)
         converted = convert(tuned, task, method.exits, None)
     else:
         converted = convert(model, task, method.exits, calibration)
     progress(1, 2) if settings.scheme == "ptq" else None
-    plain = convert(backbone, task, (_FINAL,), calibration)
+    if backbone is not None:
+        _write(out / "backbone.tflite", convert(backbone, task, (_FINAL,), calibration))
     _write(out / f"{task.name}.tflite", converted)
-    _write(out / "backbone.tflite", plain)
     (out / _CHECKPOINT).unlink(missing_ok=True)
     progress(1, 1)
     return fused
+
+
+def fused_where_it_can(model: Any) -> tuple[Any, tuple[str, ...]]:
+    """`fuse`, or the model as it is where operators of the framework are called like layers, which `fuse` cannot read.
+
+    Such are slices in a model of the user's own.
+    """
+    calls = [call for entry in model.get_config()["layers"] for call in entry["inbound_nodes"]]
+    return fuse(model) if all(isinstance(call[0], list) for call in calls) else (model, ())
 
 
 def representative(task: Task, split: Split, settings: QuantizeSettings) -> np.ndarray:
@@ -128,8 +142,13 @@ def tune(
     The checkpoint stays in `out` for whoever is interrupted before the tuned model is converted.
     """
     seed(settings.seed)
-    with quiet():
-        aware = quantization().quantize_model(model)
+    try:
+        with quiet():
+            aware = quantization().quantize_model(model)
+    except (ValueError, RuntimeError) as error:  # TFMOT does not know a layer
+        told = (str(error).splitlines() or [""])[0][:300]
+        problem = f"The model cannot be fine-tuned with quantization in the loop: {told}"
+        raise TrecxError(problem, "Quantize it after training: --quantize ptq.") from error
     train = replace(data.train, x=_clipped(task, data.train.x))
     _set_ranges(aware, model, train.x[np.random.default_rng(settings.seed).permutation(len(train))[:500]])
     _set_input_range(aware, task)

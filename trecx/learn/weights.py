@@ -1,5 +1,8 @@
 """Reference weights of a backbone, from the files in which they are published."""
 
+import json
+import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,10 @@ def load_into(model: Any, path: Path) -> None:
 
     Raise TrecxError where `path` is none of the supported kinds, cannot be read, or has another topology.
     """
-    found, expected = _layers(_read(path)), _layers(model)
+    found, expected = _layers(read(path)), _layers(model)
+    names = [layer.name for layer in found]
+    if sorted(names) == sorted(layer.name for layer in expected):
+        found = [found[names.index(layer.name)] for layer in expected]  # by name where names say it all
     problems = [
         f"Layer {number} with weights is {a}, expected {b}."
         for number, (a, b) in enumerate(zip(map(_describe, found), map(_describe, expected), strict=False), 1)
@@ -28,8 +34,8 @@ def load_into(model: Any, path: Path) -> None:
         target.set_weights(source.get_weights())
 
 
-def _read(path: Path) -> Any:
-    hint = f"Reference weights are {KINDS} of the plain backbone."
+def read(path: Path, hint: str = f"Reference weights are {KINDS} of the plain backbone.") -> Any:
+    """The Keras model at `path`; raise TrecxError with this hint where there is none that can be read."""
     if not path.exists():
         raise TrecxError(f"There is no {path}.", hint)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
@@ -40,10 +46,29 @@ def _read(path: Path) -> Any:
         with quiet():
             model = keras().models.load_model(path, compile=False)
     except Exception as error:  # tf_keras raises whatever its readers raise
-        raise TrecxError(f"{path} is not a Keras model: {str(error).splitlines()[0][:200]}.", hint) from error
+        version = _version(path)
+        if version.startswith("3"):
+            problem = f"{path} was saved by Keras {version}, and tf_keras, which trains here, cannot read it."
+            raise TrecxError(
+                problem, "Build the same model in tf_keras, load its weights, and save that one."
+            ) from error
+        told = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise TrecxError(f"{path} cannot be read as a Keras model: {told}.", hint) from error
     if not isinstance(model, keras().Model):  # a SavedModel without Keras' own description loads as something else
         raise TrecxError(f"{path} does not describe a Keras model.", hint)
     return model
+
+
+def _version(path: Path) -> str:
+    """The version of Keras that wrote a file, as far as it says so."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+        with import_module("h5py").File(path) as file:
+            return str(file.attrs.get("keras_version", ""))
+    except Exception:  # a damaged file says nothing
+        return ""
 
 
 def _layers(model: Any) -> list[Any]:

@@ -9,33 +9,68 @@ import mlperf_tiny
 from mlperf_tiny import download
 from mlperf_tiny.task import Data, Split, Task
 from trecx.compiler.ir import Tensor
-from trecx.console import Step
+from trecx.console import Report, Step
 from trecx.errors import TrecxError
 from trecx.settings import Settings
+from trecx.steps import own_task
 
-_held: dict[tuple[str, Path, bool], Data] = {}  # by task, folder, and whether it trains
+PIXELS = "0..255"
+# By task or model, folder, range of pixels, and whether it trains; with the classes that the data have.
+_held: dict[tuple[object, ...], tuple[tuple[str, ...], Data]] = {}
 
 
 def task(name: str) -> Task:
-    """The registered task of this name."""
+    """The registered task of this name, or one of the user's own, by `FILE.py:NAME`."""
+    if ":" in name:
+        return own_task.load(name)
     known = {t.name: t for t in mlperf_tiny.TASKS}
     if name not in known:
-        raise TrecxError(f"There is no task {name!r}.", f"Tasks: {', '.join(known)}.")
+        hint = f"Tasks: {', '.join(known)}. For one of your own: --task FILE.py:NAME, or --model MODEL."
+        raise TrecxError(f"There is no task {name!r}.", hint)
     return known[name]
 
 
 def data(settings: Settings, step: Step) -> Data | None:
     """The data of a run: from its folder, or where it trains found or fetched; None where it has none."""
-    if settings.task is None or (settings.data is None and not settings.train):
+    found = _found(settings, step)
+    return None if found is None else found[1]
+
+
+def classes(settings: Settings, step: Step) -> tuple[str, ...]:
+    """The names of a run's classes: the task's, or of a model alone those of its data."""
+    if settings.task is not None:
+        return task(settings.task).classes
+    found = _found(settings, step)
+    assert found is not None
+    return found[0]
+
+
+def _found(settings: Settings, step: Step) -> tuple[tuple[str, ...], Data] | None:
+    alone = settings.task is None
+    if (alone and settings.model is None) or (settings.data is None and not settings.train):
         return None
-    chosen = task(settings.task)
-    folder = Path(settings.data) if settings.data else fetched(chosen, step)
-    key = (chosen.name, folder, settings.train)
+    folder = Path(settings.data) if settings.data else fetched(task(settings.task or ""), step)
+    key = (settings.task or settings.model, settings.own_files, settings.pixels, folder, settings.train)
     if key not in _held:
         _held.clear()
         with step.progress("reading data") as progress:
-            _held[key] = chosen.load(folder, progress, training=settings.train)
+            _held[key] = _labelled(settings, folder, progress) if alone else _of_task(settings, folder, progress)
     return _held[key]
+
+
+def _of_task(settings: Settings, folder: Path, progress: Report) -> tuple[tuple[str, ...], Data]:
+    assert settings.task is not None
+    chosen = task(settings.task)
+    if ":" in settings.task:
+        return chosen.classes, own_task.read(chosen, settings.task, folder, progress, settings.train)
+    return chosen.classes, chosen.load(folder, progress, training=settings.train)
+
+
+def _labelled(settings: Settings, folder: Path, progress: Report) -> tuple[tuple[str, ...], Data]:
+    """Images or recordings in one folder per class, for a model of the user's own."""
+    from mlperf_tiny import class_folder
+
+    return class_folder.load(folder, settings.shape, pixels=settings.pixels or PIXELS, progress=progress)
 
 
 def fingerprint(settings: Settings) -> tuple[tuple[str, int, int], ...]:

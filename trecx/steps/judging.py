@@ -153,7 +153,7 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
     rate_needed = break_even(macs, backbone) if backbone and len(macs) > 1 else None
     base = report.Report(
         tool=__version__,
-        task=settings.task or settings.name,
+        task=settings.name,
         title=task(settings.task).title if settings.task else settings.name,
         method=pair.exits.method,
         criterion=next((e.criterion for e in pair.exits.exits if e.criterion), "none"),
@@ -179,7 +179,8 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
     if judged is None or known is None:
         return base
     right = known.float_right
-    return report.with_evaluation(base, judged, None if right is None else accuracy(right, known.samples, known.split))
+    whole = report.with_evaluation(base, judged, None if right is None else accuracy(right, known.samples, known.split))
+    return whole if backbone else replace(whole, macs=replace(whole.macs, backbone=None))
 
 
 def _targets(

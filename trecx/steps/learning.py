@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlperf_tiny import pretrained
-from mlperf_tiny.task import Split
+from mlperf_tiny.task import Data, Split
 from trecx import __version__
 from trecx import exits as door
 from trecx.console import Step
@@ -23,9 +23,10 @@ from trecx.settings import Settings
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, quantized, task
 from trecx.steps.pair import BACKBONE, Pair
+from trecx.steps.subject import exit_specs, exits_of, subject
 
 if TYPE_CHECKING:
-    from trecx.learn.exits import Method
+    from trecx.learn.own_model import Ready
 
 # The convolutions of a converted model that were fused from two.
 FUSED = "fused.json"
@@ -72,70 +73,80 @@ def adopt(found: Pair, out: Path) -> None:
 
 def train(settings: Settings, out: Path, step: Step) -> None:
     """Train the float model; `out` keeps checkpoints, so that an interrupted training goes on."""
+    from trecx.learn.own_model import Ready
     from trecx.learn.settings import settings_for
     from trecx.learn.train import train as fit
 
-    assert settings.task is not None
     found = data(settings, step)
     assert found is not None
-    weights = Path(settings.weights) if settings.weights else None
-    method = exit_method(settings)
-    chosen = settings_for(task(settings.task), weights, found.source_weights, settings.seed, method.attachment)
+    learned, weights = subject(settings, step), settings.weights or settings.model
+    method = exits_of(settings, learned)
+    if isinstance(method, Ready):
+        return _take_trained(settings, method, found, out, step)
+    start = Path(weights) if weights else None
+    chosen = settings_for(learned, start, found.source_weights, settings.seed, method.attachment)
     if settings.teacher:
         chosen = replace(chosen, teacher=Path(settings.teacher))
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs, backbone_epochs=settings.epochs)
     with step.progress("batches") as progress:
-        fit(task(settings.task), found, method, chosen, out, progress)
+        fit(learned, found, method, chosen, out, progress)
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
 
 
-def exit_method(settings: Settings) -> "Method":
-    """The exit method of a run with the attachment that was chosen."""
-    from trecx.learn.exits import attachment, method
+def _take_trained(settings: Settings, exits: "Ready", found: Data, out: Path, step: Step) -> None:
+    """Take a model of the user's own that has its exits, in place of a training."""
+    from trecx.learn.own_model import adopt
 
-    assert settings.task is not None
-    return method(settings.method, attachment(task(settings.task), settings.exit, settings.early_view))
+    assert settings.model is not None
+    with step.progress("scores"):
+        adopt(Path(settings.model), exits, found, out)
+    step.outcome = f"{len(exits.exits)} exits as they are in {Path(settings.model).name}"
 
 
 def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
-    """Make the int8 model with its exits, and the int8 backbone alone."""
+    """Make the int8 model with its exits, and the int8 backbone alone where there is one."""
     from trecx.learn.quantize import quantize as convert
     from trecx.learn.settings import QuantizeSettings
 
-    assert settings.task is not None
     found = data(settings, step)
     assert found is not None
     chosen = QuantizeSettings(scheme=settings.scheme, seed=settings.seed)
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs)
+    learned = subject(settings, step)
     with step.progress("converting") as progress:
-        fused = convert(task(settings.task), found, exit_method(settings), trained, out, chosen, progress)
+        fused = convert(learned, found, exits_of(settings, learned), trained, out, chosen, progress)
     write_json(out / FUSED, list(fused))
-    sizes = [(out / name).stat().st_size for name in (f"{settings.task}.tflite", BACKBONE)]
-    step.outcome = f"{settings.scheme}, {sizes[0]:,} bytes; the backbone alone {sizes[1]:,}"
+    step.outcome = f"{settings.scheme}, {(out / f'{settings.name}.tflite').stat().st_size:,} bytes"
+    if (out / BACKBONE).is_file():
+        step.outcome += f"; the backbone alone {(out / BACKBONE).stat().st_size:,}"
 
 
 def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: Path, step: Step) -> None:
-    """Put the pair together: thresholds chosen on validation answers of the int8 model, paired with the backbone's."""
-    assert settings.task is not None
+    """Put the pair together: thresholds chosen on validation answers of the int8 model, paired with the backbone's.
+
+    A model that came with its exits has no backbone; it is compared with its own final exit.
+    """
     found = data(settings, step)
     assert found is not None
-    name = f"{settings.task}.tflite"
-    for file in (name, BACKBONE):
-        shutil.copyfile(converted / file, out / file)
-    chosen, exits = task(settings.task), exit_method(settings).exits
-    specs = tuple(door.ExitSpec(e, e, "max_score" if e != exits[-1] else None) for e in exits)
-    spec = door.Exits(settings.task, settings.method, name, door.sha256(out / name), chosen.classes, specs)
+    name, chosen = f"{settings.name}.tflite", subject(settings, step)
+    exits = exits_of(settings, chosen).exits
+    method = "own" if settings.complete else settings.method
+    shutil.copyfile(converted / name, out / name)
+    spec = door.Exits(chosen.name, method, name, door.sha256(out / name), chosen.classes, exit_specs(exits))
     split = found.validation.of(found.calibration)
-    answers = answer(pairs.bind(out / name, spec), split, step, "validation")
-    plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, step, "validation, backbone")
+    pair = pairs.bind(out / name, spec)
+    answers = answer(pair, split, step, "validation")
     answers.save(out / VALIDATION)
-    plain.save(out / BACKBONE_VALIDATION)
-    scales = pairs.bind(out / name, spec).scales
-    right = plain.right()[:, -1]
-    found_point = calibrate(answers, scales, settings.points, settings.confidence, right)
-    thresholds = {} if found_point.threshold is None else {exits[0]: found_point.threshold}
+    right = None
+    if (converted / BACKBONE).is_file():
+        shutil.copyfile(converted / BACKBONE, out / BACKBONE)
+        plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, step, "validation, backbone")
+        plain.save(out / BACKBONE_VALIDATION)
+        right = plain.right()[:, -1]
+    found_point = calibrate(answers, pair.scales, settings.points, settings.confidence, right)
+    thresholds = {} if found_point.threshold is None else dict.fromkeys(exits[:-1], found_point.threshold)
     point = door.OperatingPoint("calibrated", thresholds)
     replace(spec, operating_points=(point,)).write(out / "exits.json")
     write_json(out / "calibration.json", asdict(found_point))
@@ -166,19 +177,19 @@ def provenance(
 ) -> dict[str, object]:
     """Where a pair comes from: data, settings, versions, hashes."""
     history = json.loads((trained / "history.json").read_text(encoding="utf-8"))
-    weights, fused = Path(settings.weights) if settings.weights else None, converted / FUSED
+    weights, fused = settings.weights or settings.model, converted / FUSED
     return {
         "trecx": __version__,
-        "task": settings.task,
-        "method": settings.method,
-        "exit": settings.exit,
+        "task": settings.name,
+        "method": "own" if settings.complete else settings.method,
+        "exit": settings.exit or (settings.tap and f"at {settings.tap}"),
         "early_view": settings.early_view,
         "quantization": settings.scheme,
         "fused_convolutions": json.loads(fused.read_text(encoding="utf-8")) if fused.is_file() else [],
         "seed": settings.seed,
         "data": sources,
-        "starting_weights": None if weights is None else weights.name,
+        "starting_weights": weights and Path(weights).name,
         "training": history["settings"],
         "versions": {package: metadata.version(package) for package in PACKAGES},
-        "sha256": {name: door.sha256(out / name) for name in (f"{settings.task}.tflite", BACKBONE)},
+        "sha256": {file.name: door.sha256(file) for file in sorted(out.glob("*.tflite"), reverse=True)},
     }

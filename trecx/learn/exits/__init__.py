@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from mlperf_tiny.attachment import Attachment
 from mlperf_tiny.task import Backbone, Task
 from trecx.errors import TrecxError
-from trecx.learn.exits.trecx import TRecX
+from trecx.learn.exits.trecx import TRecX, suggested
+from trecx.learn.keras import keras
 
 
 class Method(Protocol):
@@ -51,13 +52,31 @@ def method(name: str, attachment: Attachment) -> Method:
     raise TrecxError(f"There is no exit method {name!r}.", f"Methods: {', '.join(kind.name for kind in METHODS)}.")
 
 
-def attachment(task: Task, name: str | None = None, early_view: bool = True) -> Attachment:
+def attachment(task: Task, name: str | None = None, early_view: bool = True, tap: str | None = None) -> Attachment:
     """The task's attachment of this name, or its first; without `early_view` the final exit keeps its own head.
 
-    Raise TrecxError where the task has none of this name.
+    With `tap`, or for a task without attachments, it is T-RecX's for that tap's shape. Raise TrecxError where the task
+    has no attachment of this name, or its backbone no such tap or several to choose from.
     """
-    known = [one for one in task.attachments if name in (None, one.name)]
-    if not known:
-        names = ", ".join(one.name for one in task.attachments) or "none"
-        raise TrecxError(f"The task {task.name} has no exit {name!r}.", f"Exits that it names: {names}.")
-    return known[0] if early_view else replace(known[0], view=None)
+    if tap is not None or (name is None and not task.attachments):
+        found = _derived(task, tap)
+    else:
+        known = [one for one in task.attachments if name in (None, one.name)]
+        if not known:
+            names = ", ".join(one.name for one in task.attachments) or "none"
+            raise TrecxError(f"The task {task.name} has no exit {name!r}.", f"Exits that it names: {names}.")
+        found = known[0]
+    return found if early_view else replace(found, view=None)
+
+
+def _derived(task: Task, tap: str | None) -> Attachment:
+    """T-RecX's exit at a tap of the task's backbone, the only one where none is named."""
+    backbone = task.backbone(keras())
+    taps = [f"{name} {tuple(int(n) for n in tensor.shape[1:])}" for name, tensor in backbone.taps.items()]
+    told = f"Its taps: {', '.join(taps)}."
+    if tap is None and len(taps) != 1:
+        raise TrecxError(f"The task {task.name} does not say where its exit attaches.", f"Choose with --tap. {told}")
+    chosen = tap if tap is not None else next(iter(backbone.taps))
+    if chosen not in backbone.taps:
+        raise TrecxError(f"The backbone of {task.name} has no tap {chosen!r}.", told)
+    return suggested(backbone, chosen)

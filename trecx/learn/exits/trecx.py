@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mlperf_tiny.attachment import Attachment
+from mlperf_tiny.attachment import Attachment, EarlyExit, EarlyView
 from mlperf_tiny.task import Backbone
 from trecx.errors import TrecxError
 from trecx.learn.keras import keras
@@ -41,10 +41,14 @@ class TRecX:
             problem = f"The backbone of {task} has no tap {attachment.early.tap!r}."
             raise TrecxError(problem, f"Its taps are {', '.join(backbone.taps)}.")
         logits = backbone.head(backbone.features)
-        dense = logits._keras_history.layer  # the head's last layer; the vector it reads is what EV merges with
-        early = _early(backbone.taps[attachment.early.tap], attachment, dense.units)
+        classes = int(logits.shape[-1])
+        early = _early(backbone.taps[attachment.early.tap], attachment, classes)
         if attachment.view is not None:
-            logits = _assisted(backbone.features, dense.input, attachment, dense.units)
+            dense = logits._keras_history.layer  # the head's last layer; the vector it reads is what EV merges with
+            if not isinstance(dense, keras().layers.Dense) or len(dense.input.shape) != 2:
+                problem = f"The head of {task} does not end in a Dense layer on a vector, which the early view needs."
+                raise TrecxError(problem, "Leave the final exit as it is: --no-early-view.")
+            logits = _assisted(backbone.features, dense.input, attachment, classes)
         layers = keras().layers
         outputs = [layers.Softmax(name=EARLY)(early), layers.Softmax(name=FINAL)(logits)]
         return keras().Model(backbone.input, outputs, name=f"{task}_{self.name}")
@@ -52,8 +56,8 @@ class TRecX:
     def start(self, model: Any, head: Any) -> None:
         """The final Dense begins as the backbone's own head: nothing from the early view yet."""
         if self.attachment.view is not None:
-            kernel, bias = head.get_weights()
             merged = model.get_layer("final_logits")
+            kernel, bias = (*head.get_weights(), np.zeros(merged.units, np.float32))[:2]
             rows = merged.input_shape[-1] - len(kernel)
             merged.set_weights([np.concatenate([kernel, np.zeros((rows, kernel.shape[1]), kernel.dtype)]), bias])
 
@@ -64,6 +68,22 @@ class TRecX:
     def copies(self, model: Any) -> tuple[tuple[Any, Any], ...]:
         """((DCONV_e, DCONV_f),), or nothing without early view."""
         return ((model.get_layer(FILTER), model.get_layer(VIEW)),) if self.attachment.view is not None else ()
+
+
+def suggested(backbone: Backbone, tap: str) -> Attachment:
+    """The paper's exit for a tap of any shape, which must be one of the backbone's.
+
+    Channels are doubled by the 1x1 convolution where the tap has fewer than 64, and otherwise its first 32 taken; never
+    more than the final map has, because the early view reads as many of it. The depthwise kernel is 2x2, or 3x3 where
+    the tap's sides are not even; the pool behind it is 4x4 or as much of that as there is.
+    """
+    height, width, channels = (int(n) for n in backbone.taps[tap].shape[1:])
+    rows, columns, last = (int(n) for n in backbone.features.shape[1:])
+    point = min(2 * channels, last) if channels < 64 else None
+    kernel = 2 if height % 2 == width % 2 == 0 else 3
+    pool = min(4, -(-height // 2), -(-width // 2))
+    early = EarlyExit(tap, point or min(32, last), kernel, 2, pool, point)
+    return Attachment(f"at {tap}", early, EarlyView(1, (rows, columns)), "he_normal", 0.4)
 
 
 def _first_channels(x: Any, width: int, name: str) -> Any:

@@ -1,0 +1,270 @@
+"""A Keras model of the user's own: what it is, and a backbone with taps, or the exits that it has already.
+
+A plain classifier becomes a `Backbone`: a copy of its graph up to the logits, with its weights. Every map that a layer
+puts out is a tap; the last one of more than a pixel is what the early view reads. A model with several outputs is
+complete: its outputs are its exits, in the order of what they cost.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlperf_tiny.recipe import Recipe
+from mlperf_tiny.task import Backbone, Data
+from trecx.errors import TrecxError
+from trecx.learn import weights
+from trecx.learn.exits.trecx import EARLY, FINAL
+from trecx.learn.files import whole
+from trecx.learn.keras import keras, save
+from trecx.learn.train import HISTORY, MODEL, SCORES, scores
+
+HINT = f"A model is {weights.KINDS}; with one 4-D input of known size (rows, columns, channels) and scores of classes."
+# The names of the layers that exits add; a model's own layers of such names are renamed.
+_RESERVED, _PREFIXES = (EARLY, FINAL, "merge"), ("early_", "view_", "final_")
+# It starts from what it has learned and is its own teacher, so it needs little.
+RECIPE = Recipe(epochs=20, learning_rate=5e-4, schedule="cosine", release=0.8, distillation=0.9)
+_PASSING = ("BatchNormalization", "ReLU", "Activation", "Dropout", "SpatialDropout2D", "ZeroPadding2D", "Softmax")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer that an exit may read: its map's shape, and the share of the model's MACs that it takes to get there."""
+
+    name: str
+    shape: tuple[int, ...]
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.shape}, {self.share:.0%} of the MACs"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model is: its input's shape, its classes, its outputs, and layers that suit an exit."""
+
+    shape: tuple[int, ...]
+    classes: int
+    exits: tuple[str, ...]
+    parameters: int
+    taps: tuple[Tap, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has its exits already."""
+        return len(self.exits) > 1
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The exits of a complete model, as the steps after training ask an exit method for them."""
+
+    exits: tuple[str, ...]
+
+
+def facts(path: Path) -> Facts:
+    """What the model at `path` is; raise TrecxError with everything that keeps it from being used."""
+    model = _read(path)
+    names = exit_names(len(model.outputs))
+    taps = _taps(model) if len(names) == 1 else ()
+    return Facts(tuple(model.input_shape[1:]), int(model.outputs[0].shape[-1]), names, model.count_params(), taps)
+
+
+def exit_names(count: int) -> tuple[str, ...]:
+    """Names of a complete model's exits, in the order in which they are taken."""
+    early = (EARLY,) if count == 2 else tuple(f"{EARLY}{k}" for k in range(1, count))
+    return (*early, FINAL)
+
+
+def backbone(path: Path) -> Callable[[Any], Backbone]:
+    """A function from Keras to the backbone of the plain classifier at `path`, with its weights."""
+
+    def build(_: Any) -> Backbone:
+        model = _copy(_read(path))
+        *maps, last = [layer for layer in model.layers if _is_map(layer)]
+        taps = {_original(layer.name): layer.output for layer in maps}
+        # The graph is whole already: what follows its last map leads to its logits.
+        return Backbone(model.input, taps, last.output, lambda _: model.output)
+
+    return build
+
+
+def complete(path: Path) -> Any:
+    """The model at `path` with its outputs in the order of what they cost, each of them scores."""
+    model = _read(path)
+    names = exit_names(len(model.outputs))
+    answers = []
+    for name, output in zip(names, sorted(model.outputs, key=lambda end: _cost(model, end)), strict=True):
+        softmax = keras().layers.Softmax(name=f"scores_{name}")
+        answers.append(output if _activation(output) == "softmax" else softmax(output))
+    return keras().Model(model.input, answers)
+
+
+def adopt(path: Path, ready: Ready, data: Data, folder: Path) -> None:
+    """Leave in `folder` what `train` would: the complete model at `path`, its scores, and that nothing was trained."""
+    model = complete(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    save(model, folder / MODEL)
+    arrays: dict[str, np.ndarray] = {}
+    for key, split in (("validation", data.validation), ("test", data.test)):
+        found = zip(ready.exits, scores(model, split.x), strict=True)
+        arrays |= {f"{key}_{name}": one for name, one in found} | {f"{key}_labels": split.y}
+    with whole(folder / SCORES) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    with whole(folder / HISTORY) as partial:
+        partial.write_text(json.dumps({"settings": {"model": path.name}, "backbone": [], "joint": []}) + "\n", "utf-8")
+
+
+def _read(path: Path) -> Any:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return _held(path, tuple((str(file), file.stat().st_mtime_ns) for file in files if file.is_file()))
+
+
+@cache
+def _held(path: Path, _: tuple[tuple[str, int], ...]) -> Any:
+    """The checked model as a graph of layers; it is only read."""
+    model = weights.read(path, HINT)
+    found = [f"{path}: {problem}" for problem in _problems(model)]
+    if found:
+        raise TrecxError(found, HINT)
+    return keras().Model(model.input, model.outputs if len(model.outputs) > 1 else model.output)
+
+
+def _problems(model: Any) -> list[str]:
+    """Everything that keeps a model from being used."""
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        return ["it is not a graph of layers (Sequential or functional), so nothing can attach to it."]
+    found = []
+    if len(model.inputs) > 1:
+        found.append(f"it has {len(model.inputs)} inputs; supported: one.")
+    for entry in model.inputs:
+        shape = tuple(entry.shape[1:])
+        if len(shape) != 3 or None in shape:
+            found.append(f"its input {entry.name!r} has shape {shape}; supported: rows, columns, channels, all known.")
+    for layer in model.layers:
+        kind = type(layer)
+        if kind.__name__ == "Lambda":
+            found.append(f"layer {layer.name!r} is a Lambda, code that no other program can read; use a stock layer.")
+        elif kind.__module__.split(".")[0] not in ("keras", "tf_keras") or ".saved_model.load" in kind.__module__:
+            found.append(f"layer {layer.name!r} is a custom layer ({kind.__name__}); use stock layers.")
+    return found + _output_problems(model)
+
+
+def _output_problems(model: Any) -> list[str]:
+    found = []
+    for output in model.outputs:
+        layer, shape = output._keras_history.layer, tuple(output.shape[1:])
+        told = f"its output {layer.name!r}"
+        if len(shape) != 1 or shape[0] is None:
+            found.append(f"{told} has shape {shape}; supported: one score per class.")
+        elif shape[0] == 1:
+            found.append(f"{told} has one unit; train it with two classes and softmax instead of sigmoid.")
+        elif _activation(output) not in ("softmax", "linear"):
+            found.append(f"{told} ends in {_activation(output)}; supported: softmax, or none (logits).")
+    sizes = {tuple(output.shape[1:]) for output in model.outputs}
+    if len(sizes) > 1:
+        found.append(f"its outputs have different shapes, {sorted(sizes)}; each exit must score the same classes.")
+    return found
+
+
+def _activation(output: Any) -> str:
+    """What the layer behind an output applies last."""
+    layer = output._keras_history.layer
+    if type(layer).__name__ == "Softmax":
+        return "softmax"
+    activation = getattr(layer, "activation", None)
+    return "linear" if activation is None else str(getattr(activation, "__name__", activation))
+
+
+def _copy(model: Any) -> Any:
+    """The same graph up to the logits, with the same weights and layers of its own."""
+    last, logits = model.output._keras_history.layer, model.output
+    if _activation(logits) == "softmax" and type(last).__name__ in ("Softmax", "Activation"):
+        logits = last.input
+    graph = keras().Model(model.input, logits, name=f"{model.name}_logits")
+    config = graph.get_config()
+    for entry in config["layers"]:
+        if entry["name"] == last.name and entry["config"].get("activation") is not None:
+            entry["config"]["activation"] = "linear"
+    _rename(config)
+    made = keras().Model.from_config(config)
+    for layer in graph.layers:
+        if layer.weights:
+            made.get_layer(_safe(layer.name)).set_weights(layer.get_weights())
+    return made
+
+
+def _rename(config: dict[str, Any]) -> None:
+    """Give layers other names where an exit's layers have these."""
+    names = {entry["name"] for entry in config["layers"]}
+    for entry in config["layers"]:
+        entry["name"] = entry["config"]["name"] = _safe(entry["name"])
+        _rename_parents(entry["inbound_nodes"], names)
+    for ends in (config["input_layers"], config["output_layers"]):
+        _rename_parents(ends, names)
+
+
+def _rename_parents(nested: Any, names: set[str]) -> None:
+    """The same for references [layer, node, tensor, ...], wherever in lists and keyword arguments they are."""
+    if isinstance(nested, list) and len(nested) > 2 and isinstance(nested[0], str) and nested[0] in names:
+        nested[0] = _safe(nested[0])
+    for inner in nested.values() if isinstance(nested, dict) else nested if isinstance(nested, list | tuple) else ():
+        _rename_parents(inner, names)
+
+
+def _safe(name: str) -> str:
+    return f"own_{name}" if name in _RESERVED or name.startswith(_PREFIXES) else name
+
+
+def _original(name: str) -> str:
+    plain = name.removeprefix("own_")
+    return plain if _safe(plain) == name else name
+
+
+def _is_map(layer: Any) -> bool:
+    """Whether a layer puts out one map of more than a pixel."""
+    if type(layer).__name__ == "InputLayer" or len(layer.inbound_nodes) < 1:
+        return False
+    try:
+        shape = layer.output.shape
+    except AttributeError:  # used more than once
+        return False
+    return len(shape) == 4 and None not in shape[1:] and shape[1] * shape[2] > 1
+
+
+def _taps(model: Any) -> tuple[Tap, ...]:
+    """The maps that suit an exit: those behind normalization and activation, and before the last."""
+    readers: dict[str, list[Any]] = {}
+    for layer in model.layers:
+        for node in layer.inbound_nodes:
+            for parent in _many(node.inbound_layers):
+                readers.setdefault(parent.name, []).append(layer)
+    whole = _cost(model, model.output)[0]
+    maps = [layer for layer in model.layers if _is_map(layer)]
+    chosen = [m for m in maps if any(type(r).__name__ not in _PASSING for r in readers.get(m.name, []))]
+    shapes = [(m, tuple(int(n) for n in m.output.shape[1:])) for m in chosen if m is not maps[-1]]
+    return tuple(Tap(m.name, shape, _cost(model, m.output)[0] / max(whole, 1)) for m, shape in shapes)
+
+
+def _cost(model: Any, tensor: Any) -> tuple[int, int]:
+    """MACs and layers from the input to a tensor."""
+    needed = keras().Model(model.input, tensor).layers
+    return sum(_macs(layer) for layer in needed), len(needed)
+
+
+def _macs(layer: Any) -> int:
+    """Multiply-accumulates of a layer; 0 where it has no kernel."""
+    if hasattr(layer, "layers"):
+        return sum(_macs(inner) for inner in layer.layers)
+    kernels = [w for w in layer.weights if "kernel" in w.name]
+    pixels = prod(layer.output_shape[1:-1]) if kernels else 0
+    return int(sum(pixels * np.prod(kernel.shape) for kernel in kernels))
+
+
+def _many(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,43 @@
+"""What can be known before a training: whether its result converts, and what a model of the user's own can do."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mlperf_tiny.task import Split, Task
+from trecx.errors import TrecxError
+from trecx.learn import own_model
+from trecx.learn.exits import Method
+from trecx.learn.quantize import convert, fused_where_it_can, representative
+from trecx.learn.settings import QuantizeSettings
+from trecx.learn.train import attach, plain, scores
+
+OPERATORS = (
+    "Supported are convolutions, Dense, ReLU, pooling, Add, Concatenate, and normalization behind a convolution."
+)
+_SAMPLES = 8
+
+
+def trial(task: Task, method: Method | own_model.Ready, own: Path | None) -> bytes:
+    """The `.tflite` of the model before it is trained, on random inputs; raise TrecxError where there can be none."""
+    if isinstance(method, own_model.Ready):
+        assert own is not None
+        model = own_model.complete(own)
+    else:
+        model = attach(task, method, plain(task))
+    x = np.random.default_rng(0).uniform(0, 255, (_SAMPLES, *task.input_shape)).astype(np.float32)
+    samples = representative(task, Split("random", "", x, np.zeros(_SAMPLES, np.int32)), QuantizeSettings())
+    try:
+        return convert(fused_where_it_can(model)[0], task, method.exits, samples)
+    except TrecxError as error:
+        raise TrecxError(error.problems, OPERATORS) from error
+    except Exception as error:  # the converter's, for layers that it does not know
+        told = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise TrecxError(f"The model cannot be converted: {told}.", OPERATORS) from error
+
+
+def accuracies(task: Task, exits: tuple[str, ...], split: Split, own: Path) -> dict[str, float]:
+    """Share of a split's samples that each exit of the float model at `own` gets right, or the plain model there."""
+    model = own_model.complete(own) if len(exits) > 1 else plain(task)
+    found = scores(model, split.x)
+    return {name: float((one.argmax(-1) == split.y).mean()) for name, one in zip(exits, found, strict=True)}
