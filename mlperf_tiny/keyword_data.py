@@ -125,6 +125,8 @@ def load(
         _split("validation", "validation clips", validation),
         _split("test", about, [test]),
         sources={name: _provenance(samples) for name, samples in kinds.items()},
+        # Thresholds that the other clips would allow lose twice as much on these, which are like the test.
+        calibration=(PART_A,) if found.parts else (),
         source_weights=SOURCE_WEIGHTS if found.parts else (),
     )
 

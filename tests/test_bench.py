@@ -15,7 +15,7 @@ from networks import two_exits
 from networks_official import OFFICIAL
 
 from trecx.bench import bench, measure, peers, picture, results, variants
-from trecx.bench.measure import by_class, compile_for, one_input, pair_of
+from trecx.bench.measure import by_class, one_input, pair_of
 from trecx.cli import main
 from trecx.compiler.target import CORTEX_M4, TARGETS
 from trecx.console import Console
@@ -24,6 +24,7 @@ from trecx.device.build import build
 from trecx.device.run import run_qemu
 from trecx.errors import TrecxError
 from trecx.judge.record import forced
+from trecx.steps.firmware import compile_for
 
 RECORD = Path(__file__).parent / "bench.json"
 DOCS = Path(__file__).parent.parent / "docs" / "bench.md"

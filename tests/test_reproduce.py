@@ -19,10 +19,11 @@ from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
 from trecx.judge import reference
 from trecx.judge.trace import Trace
 from trecx.learn.keras import keras
-from trecx.reproduce import answers, instructions, markdown, results, stage
+from trecx.reproduce import instructions, markdown, results, stage
 from trecx.reproduce import seed as seeds
 from trecx.reproduce.plan import WITH, WITHOUT, Options
 from trecx.reproduce.reproduce import run
+from trecx.steps import answers
 
 SHORT = Recipe(backbone_epochs=1, epochs=2, batch=20)
 TINY = replace(TASK, recipe=SHORT, tuning=SHORT, load=lambda folder, progress=None, training=True: DATA)

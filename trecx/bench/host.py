@@ -19,7 +19,7 @@ from rich.text import Text
 
 from trecx import __version__
 from trecx.bench import peers, results
-from trecx.bench.measure import SEED, compile_for, pair_of
+from trecx.bench.measure import SEED, pair_of
 from trecx.compiler.target import HOST
 from trecx.console import Console, Step
 from trecx.device import toolchain
@@ -34,6 +34,7 @@ from trecx.settings import Settings
 from trecx.steps import pair as pairs
 from trecx.steps import proof
 from trecx.steps.data import data, quantized
+from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 from trecx.steps.proof import Inputs
 

@@ -11,9 +11,8 @@ from trecx import exits as door
 from trecx.bench import peers
 from trecx.bench.classes import CLASSES, classes
 from trecx.bench.cycles import CORES, NO_MODEL, estimate
-from trecx.compiler.emit import KnownAnswers, Names, emit, known_answer_input
-from trecx.compiler.ir import Graph
-from trecx.compiler.plan import plan_memory, split
+from trecx.compiler.emit import known_answer_input
+from trecx.compiler.plan import split
 from trecx.compiler.target import Target
 from trecx.console import Step
 from trecx.device import counts
@@ -25,10 +24,10 @@ from trecx.judge.trace import Trace
 from trecx.judge.verify import structured_inputs
 from trecx.steps import pair as pairs
 from trecx.steps import proof
+from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 from trecx.steps.proof import Inputs
 
-NAME = "net"
 SEED = 1
 
 
@@ -117,17 +116,6 @@ def read(path: Path, samples: int, step: Step) -> Model:
     inputs = Inputs("synthetic samples", made)
     known = peers.known(pair.exits.model_sha256)
     return Model(known.title if known else path.stem, pair, known, inputs, proof.oracle(pair, inputs, step))
-
-
-def compile_for(pair: Pair, graph: Graph, target: Target, folder: Path, optimize: str) -> Path:
-    """The generated C of a graph of the pair, without known answers, which would cost flash."""
-    plan = plan_memory(graph, target, optimize)
-    names = Names(NAME, pair.path.stem, pair.exits.model_sha256, pair.exits.classes, NAME)
-    files = emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()))
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    return folder
 
 
 def measure(model: Model, target: Target, optimize: str, step: Step) -> Figures:

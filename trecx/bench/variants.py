@@ -12,13 +12,14 @@ from typing import Any, Self
 
 from rich.table import Table
 
-from trecx.bench.measure import by_operator, compile_for
+from trecx.bench.measure import by_operator
 from trecx.bench.results import number, table
 from trecx.compiler.ir import Graph, KernelCall, Node, Op, Refused
 from trecx.compiler.kernels import candidates, choose
 from trecx.compiler.target import Target
 from trecx.console import Step
 from trecx.device.build import Options, build
+from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 
 FORMAT = "trecx-variants/1"

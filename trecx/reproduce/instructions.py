@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from trecx import run as runs
-from trecx.bench.measure import compile_for
 from trecx.compiler.target import CORTEX_M4
 from trecx.console import Step
 from trecx.device import run as device
@@ -20,6 +19,7 @@ from trecx.pipeline import COMPILE
 from trecx.reproduce.seed import BACKBONE_TRACE, TEST, TRACE, Job, models
 from trecx.reproduce.stage import finish, finished
 from trecx.steps.data import quantized
+from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 
 FOLDER = "instructions"

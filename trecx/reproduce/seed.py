@@ -19,11 +19,11 @@ from trecx.learn import train as training
 from trecx.learn.exits import Method, method
 from trecx.learn.quantize import quantize
 from trecx.learn.settings import QuantizeSettings, TrainSettings, settings_for
-from trecx.reproduce import answers
 from trecx.reproduce.material import Material, file_sha256
 from trecx.reproduce.plan import BACKBONE_ALONE, OBSERVED, POINTS, Options, Variant
 from trecx.reproduce.stage import conflicts, finish, finished, kept, told
 from trecx.run import write_json
+from trecx.steps import answers
 from trecx.steps.pair import Pair
 
 TRAIN, INT8, VALIDATION, TEST = "train", "int8", "validation", "test"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, emit, known_answer_input
+from trecx.compiler.ir import Graph
 from trecx.compiler.memory_map import MemoryMap, memory_map
 from trecx.compiler.plan import plan_memory
 from trecx.compiler.target import DEFAULT, TARGETS, Target
@@ -24,10 +25,22 @@ from trecx.steps.data import task
 from trecx.steps.pair import Pair
 
 SEEDS = (1, 2)
+SHORT = "net"  # what C without a run is called
 LEFT_OUT, SIZES, PLAN = "left_out.json", "sizes.json", "plan.json"
 PROGRAM = "build"  # the folder of a target's program, inside that of its sources
 # What MLPerf Tiny's runner calls the task's model.
 RUNNER_NAMES = {"kws": "kws01", "ic": "ic01", "vww": "vww01"}
+
+
+def compile_for(pair: Pair, graph: Graph, target: Target, folder: Path, optimize: str) -> Path:
+    """The generated C of a graph of the pair, without known answers, which would cost flash."""
+    plan = plan_memory(graph, target, optimize)
+    names = Names(SHORT, pair.path.stem, pair.exits.model_sha256, pair.exits.classes, SHORT)
+    files = emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()))
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
 
 
 def targets(settings: Settings) -> tuple[Target, ...]:

@@ -23,9 +23,9 @@ from trecx.judge.verify import Verification
 from trecx.run import write_json
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
+from trecx.steps.answers import answer
 from trecx.steps.data import data, quantized, task
 from trecx.steps.firmware import left_out, plan_of, programs
-from trecx.steps.learning import answer
 from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.proof import COSTS, NOT_RUN, OPINION, RESULT, Costs
 
@@ -86,7 +86,7 @@ def _answer(settings: Settings, test: Split, model: Path, firmware: Path, traine
     known = Samples(test.description, len(test), _float_right(trained, labels))
     if (model / BACKBONE).is_file():
         plain = pairs.plain(model / BACKBONE)
-        answer(plain, test, step, "test samples, backbone").save(out / BACKBONE_TEST)
+        answer(plain, test, (), step, "test samples, backbone").save(out / BACKBONE_TEST)
         known = replace(known, backbone_macs=plain.macs[-1])
     elif (recorded := _samples(model)) is not None:
         # The shipped pair comes without its backbone, but with the backbone's cost and its answers to certain samples.

@@ -7,21 +7,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mlperf_tiny import pretrained
-from mlperf_tiny.task import Data, Split
+from mlperf_tiny.task import Data
 from trecx import __version__
 from trecx import exits as door
 from trecx.console import Step
 from trecx.errors import TrecxError
-from trecx.judge import reference
 from trecx.judge.calibrate import Calibration, calibrate
-from trecx.judge.trace import Trace
 from trecx.run import write_json
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
-from trecx.steps.data import data, quantized, task
+from trecx.steps.answers import answer
+from trecx.steps.data import data, task
 from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.subject import exit_specs, exits_of, subject
 
@@ -137,15 +134,15 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     spec = door.Exits(chosen.name, method, name, door.sha256(out / name), chosen.classes, exit_specs(exits))
     split = found.validation.of(found.calibration)
     pair = pairs.bind(out / name, spec)
-    answers = answer(pair, split, step, "validation")
-    answers.save(out / VALIDATION)
+    answered = answer(pair, split, pair.limits, step, "validation")
+    answered.save(out / VALIDATION)
     right = None
     if (converted / BACKBONE).is_file():
         shutil.copyfile(converted / BACKBONE, out / BACKBONE)
-        plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, step, "validation, backbone")
+        plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, (), step, "validation, backbone")
         plain.save(out / BACKBONE_VALIDATION)
         right = plain.right()[:, -1]
-    found_point = calibrate(answers, pair.scales, settings.points, settings.confidence, right)
+    found_point = calibrate(answered, pair.scales, settings.points, settings.confidence, right)
     thresholds = {} if found_point.threshold is None else dict.fromkeys(exits[:-1], found_point.threshold)
     point = door.OperatingPoint("calibrated", thresholds)
     replace(spec, operating_points=(point,)).write(out / "exits.json")
@@ -161,15 +158,6 @@ def outcome(found: Calibration) -> str:
         f"threshold {threshold}: {found.exit_rate:.1%} of {found.samples:,} validation samples leave early, "
         f"{found.loss:+.2f} points lost"
     )
-
-
-def answer(pair: Pair, split: Split, step: Step, what: str) -> Trace:
-    """What the oracle answers to a split, both exits of every sample."""
-    inputs = quantized(split, pair.graph.input)
-    with step.progress(what) as progress:
-        return reference.tflm_trace(
-            pair.content, pair.logits, pair.scores, inputs, pair.scales, pair.limits, split.y.astype(np.int32), progress
-        )
 
 
 def provenance(

@@ -10,7 +10,6 @@ import numpy as np
 
 from mlperf_tiny.task import Split
 from trecx import exits as door
-from trecx.bench.measure import compile_for
 from trecx.compiler.target import HOST
 from trecx.console import Step
 from trecx.device import run as device
@@ -21,8 +20,10 @@ from trecx.judge.trace import Trace
 from trecx.steps import pair as pairs
 from trecx.steps import proof
 from trecx.steps.data import quantized
+from trecx.steps.firmware import compile_for
 from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.proof import Inputs
+from trecx.steps.subject import exit_specs
 
 # Samples of each model and split on which every bit is compared with the oracle.
 PROVEN = 200
@@ -31,8 +32,7 @@ PROVEN = 200
 def models(folder: Path, name: str, classes: tuple[str, ...], exits: tuple[str, ...]) -> tuple[Pair, Pair]:
     """The int8 model with its exits and the backbone alone, as `quantize` left them in `folder`."""
     path = folder / f"{name}.tflite"
-    specs = tuple(door.ExitSpec(e, e, "max_score" if e != exits[-1] else None) for e in exits)
-    spec = door.Exits(name, "trecx", path.name, door.sha256(path), classes, specs)
+    spec = door.Exits(name, "trecx", path.name, door.sha256(path), classes, exit_specs(exits))
     return pairs.bind(path, spec), pairs.plain(folder / BACKBONE, classes)
 
 
@@ -42,7 +42,7 @@ def answer(pair: Pair, split: Split, limits: tuple[int, ...], step: Step, what: 
     Raises AnswerIsNo where one bit of logits or scores of the first `proven` samples is not the oracle's.
     """
     samples, labels = quantized(split, pair.graph.input), split.y.astype(np.int32)
-    with tempfile.TemporaryDirectory(prefix="trecx-reproduce-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trecx-answers-") as folder:
         sources = compile_for(pair, pair.optimised, HOST, Path(folder) / "c", "time")
         program = build(sources, HOST, Path(folder) / "host")
         with step.progress(what) as progress:
