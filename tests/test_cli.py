@@ -319,3 +319,11 @@ def test_a_missing_emulator_is_said_and_the_host_is_proven(tmp_path):
         assert done.returncode == 0, done.stderr
     assert "cortex-m4" not in done.stderr and "on host" in done.stderr
     assert "qemu-system-arm" in (tmp_path / "run" / "verify" / "not_run.json").read_text()
+
+
+def test_a_shipped_exit_is_named_and_others_are_refused_with_what_ships(tmp_path):
+    refused = invoke("build", "kws", "--exit", "none", "--out", str(tmp_path / "run"))
+    assert refused.exit_code == 2
+    assert "no exit 'none'" in refused.output or "with the exit 'none'" in refused.output
+    assert "paper" in refused.output
+    assert not (tmp_path / "run" / "model").exists()

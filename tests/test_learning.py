@@ -96,6 +96,17 @@ def test_calibrating_again_changes_the_pair_and_what_is_reported_and_trains_noth
     assert report["exit_rate"] == pytest.approx(expected_rate(answers, scale, point["limit"]))
 
 
+def test_thresholds_may_be_chosen_against_the_own_final_exit(run, environment):
+    out, _ = run
+    told = {}
+    for against in ("final", "backbone"):
+        arguments = ("calibrate", out, "--against", against)
+        done = subprocess.run(command(*arguments), capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        told[against] = json.loads((out / "model" / "calibration.json").read_text())["reference"]
+    assert told == {"final": "its own final exit", "backbone": "the backbone alone"}
+
+
 def expected_rate(answers, scale, limit):
     """Share of samples whose early answer is sure enough for a limit."""
     return np.mean(criteria.exit_taken(answers.logits, (scale,), (limit,)) == 0)

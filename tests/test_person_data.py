@@ -88,6 +88,20 @@ def test_labels_csv_decides_source_and_validation(small):
     assert sizes(data) == [3, 3, 2] and sorted(data.validation.source) == ["away", "home", "home"]
 
 
+def test_photographs_like_the_tests_are_all_validation_and_thresholds_are_chosen_on_them(small):
+    path = small / "vww_train_96" / "labels.csv"
+    plain = person_data.load(small)
+    assert plain.calibration == ()  # nothing is more like the test than the rest
+    path.write_text(path.read_text().replace("000001.png,0,home,train", "000001.png,0,coco_val2017,train"))
+    one_class = person_data.load(small)
+    assert sizes(one_class) == [3, 3, 2] and one_class.calibration == ()
+    path.write_text(path.read_text().replace("001001.png,1,home,train", "001001.png,1,coco_train2017,train"))
+    both = person_data.load(small)
+    assert sizes(both) == [2, 4, 2]
+    assert both.calibration == ("coco_train2017", "coco_val2017")
+    assert sorted(both.validation.of(both.calibration).y.tolist()) == [0, 1]
+
+
 @pytest.mark.parametrize("inside", [".", "vw_coco2014_96", "vww01"])
 def test_the_folder_of_both_or_either_is_found(made, inside, monkeypatch):
     assert person_data.load(made / inside).sources == person_data.load(made).sources

@@ -12,6 +12,7 @@ import click
 
 from trecx.errors import TrecxError
 from trecx.options import (
+    against_option,
     confidence_option,
     data_option,
     early_view_option,
@@ -129,6 +130,7 @@ def given_options(no_early_view: bool = False, **options: Any) -> dict[str, Any]
 @quantize_option
 @points_option
 @confidence_option
+@against_option
 @epochs_option
 @seed_option
 @target_option
@@ -210,6 +212,7 @@ verb(
     "calibrate",
     points_option,
     confidence_option,
+    against_option,
     help="Choose the exits' thresholds on the int8 model's validation scores.",
 )
 verb("verify", samples_option, only_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")
@@ -298,13 +301,7 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 @click.option("--seeds", default="5", show_default=True, help='How many ("5"), or which ("1,3" or "4-6").')
 @click.option("--only", help="Train only this variant: with-early-view, without-early-view or trecx.")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.9, show_default=True)
-@click.option(
-    "--against",
-    type=click.Choice(["backbone", "final"]),
-    default="backbone",
-    show_default=True,
-    help="Thresholds are chosen against the backbone alone, or the own final exit: where WEIGHTS saw the validation.",
-)
+@against_option
 @click.option("--report-only", is_flag=True, help="Train nothing; write what is there.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the trainings [default: build/reproduce/TASK].")
 @click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
@@ -322,7 +319,7 @@ def reproduce(task: str, seeds: str, as_json: bool, **options: Any) -> None:
     from trecx.reproduce import plan
     from trecx.reproduce.reproduce import run
 
-    result = run(task, plan.Options(seeds=plan.seeds(seeds), **options), Console(quiet=as_json))
+    result = run(task, plan.Options(seeds=plan.seeds(seeds), **chosen(**options)), Console(quiet=as_json))
     if as_json:
         click.echo(json.dumps(result, indent=2))
 

@@ -24,6 +24,12 @@ confidence_option = click.option(
     type=click.FloatRange(0.5, 0.999),
     help="Confidence that no more is lost on new samples; 0.5 takes the loss as observed [default: 0.5].",
 )
+against_option = click.option(
+    "--against",
+    type=click.Choice(["backbone", "final"]),
+    help="Thresholds are chosen against the backbone alone, or the own final exit: where the weights that training "
+    "began with have seen the validation samples [default: backbone].",
+)
 samples_option = click.option(
     "--samples",
     type=click.IntRange(1),

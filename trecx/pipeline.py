@@ -28,7 +28,7 @@ JUDGE = ("judge", "criteria.py", "steps")
 
 
 # Options that say how to train and calibrate, and so need a training.
-OF_TRAINING = ("weights", "teacher", "exit", "tap", "early_view", "scheme", "points", "confidence", "epochs", "seed")
+OF_TRAINING = ("weights", "teacher", "tap", "early_view", "scheme", "points", "confidence", "against", "epochs", "seed")
 SPELLED = {"scheme": "--quantize", "early_view": "--no-early-view"}
 
 
@@ -252,8 +252,8 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
         "train": ((s.task, s.method, s.exit, s.tap, s.early_view, s.pixels, s.seed, s.epochs, data), LEARN),
         "quantize": ((s.name, s.scheme, s.seed, s.epochs), LEARN),
-        "calibrate": ((s.points, s.confidence), (*LEARN, *JUDGE)),
-        "model": ((s.task,), ()),
+        "calibrate": ((s.points, s.confidence, s.against), (*LEARN, *JUDGE)),
+        "model": ((s.task, s.exit), ()),
         "compile": ((s.name, s.task, s.targets, s.optimize, tools), COMPILE),
         "verify": ((s.samples, s.targets, data, tools), JUDGE),
         "evaluate": ((data,), JUDGE),

@@ -17,7 +17,8 @@ class Settings:
     names the C files. `model` is a Keras model of the user's own, which is trained on or, where it is `complete`, has
     its exits already; `shape` is its input's, `pixels` the range in which it wants images. `tap` is the layer that the
     exit reads, in place of `exit`. `data`, `model` and `weights` are paths; `points` is the accuracy that calibration
-    may lose with `confidence`, 0.5 meaning as observed; `epochs` of training, None for the recipe's own; no `targets`
+    may lose with `confidence`, 0.5 meaning as observed, `against` the backbone
+    alone or the own final exit ("backbone", "final"); `epochs` of training, None for the recipe's own; no `targets`
     means the default ones; `optimize` is what kernels are chosen for, "time", "ram" or "flash"; `samples` limits
     verification.
     """
@@ -39,6 +40,7 @@ class Settings:
     scheme: str = "ptq"
     points: float = 1.0
     confidence: float = 0.5
+    against: str = "backbone"
     seed: int = 1
     epochs: int | None = None
     targets: tuple[str, ...] = ()

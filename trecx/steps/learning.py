@@ -34,9 +34,12 @@ PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-m
 def take_pretrained(settings: Settings, out: Path, step: Step) -> None:
     """Copy the pair that ships with a task, with where it comes from and the answers it was judged by."""
     assert settings.task is not None
-    source = pretrained.folder(task(settings.task).name)
+    source = pretrained.folder(task(settings.task).name, settings.exit)
     if not (source / "exits.json").is_file():
-        raise TrecxError(f"No pretrained pair ships for {settings.task}.", "Train one: --train.")
+        what = f" with the exit {settings.exit!r}" if settings.exit else ""
+        shipped = ", ".join(pretrained.exits(settings.task))
+        hint = f"It ships with {shipped}; --train trains others." if shipped else "Train one: --train."
+        raise TrecxError(f"No pretrained pair ships for {settings.task}{what}.", hint)
     for file in sorted(source.iterdir()):
         shutil.copyfile(file, out / file.name)
     accepted = pairs.read(out)
@@ -45,7 +48,10 @@ def take_pretrained(settings: Settings, out: Path, step: Step) -> None:
 
 def pretrained_files(settings: Settings) -> list[Path]:
     """The files of the pair that ships with a run's task."""
-    return sorted(pretrained.folder(settings.task).iterdir()) if settings.task and not settings.train else []
+    if not settings.task or settings.train:
+        return []
+    folder = pretrained.folder(settings.task, settings.exit)
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def own(model: Path, exits: Path | None) -> Pair:
@@ -123,7 +129,8 @@ def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
 def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: Path, step: Step) -> None:
     """Put the pair together: thresholds chosen on validation answers of the int8 model, paired with the backbone's.
 
-    A model that came with its exits has no backbone; it is compared with its own final exit.
+    A model that came with its exits has no backbone; it is compared with its own final exit, as is one whose backbone
+    has seen the validation samples and is therefore no measure on them (`settings.against`).
     """
     found = data(settings, step)
     assert found is not None
@@ -141,7 +148,7 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
         shutil.copyfile(converted / BACKBONE, out / BACKBONE)
         plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, (), step, "validation, backbone")
         plain.save(out / BACKBONE_VALIDATION)
-        right = plain.right()[:, -1]
+        right = plain.right()[:, -1] if settings.against == "backbone" else None
     found_point = calibrate(answered, pair.scales, settings.points, settings.confidence, right)
     thresholds = {} if found_point.threshold is None else dict.fromkeys(exits[:-1], found_point.threshold)
     point = door.OperatingPoint("calibrated", thresholds)
