@@ -91,7 +91,7 @@ VWW = Task(
     # The reference backbone has seen 20 times the photographs at hand, so it is also the only teacher.
     tuning=Recipe(
         batch=64,
-        epochs=8,
+        epochs=5,
         learning_rate=5e-4,
         schedule="cosine",
         release=0.8,

@@ -96,7 +96,7 @@ def _realised(chosen: dict[str, Any], trace: Trace, reference: np.ndarray, about
     only_reference, only_exits = int((reference & ~right).sum()), int((right & ~reference).sum())
     low, high = paired_interval(only_reference, only_exits, len(trace))
     macs = float(np.asarray(about["macs"])[taken].mean())
-    keys = ("points", "confidence", "threshold", "limit", "bound", "samples")
+    keys = ("points", "confidence", "reference", "threshold", "limit", "bound", "samples")
     return {key: chosen[key] for key in keys} | {
         "validation_loss": chosen["loss"],
         "validation_exit_rate": chosen["exit_rate"],
