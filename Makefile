@@ -1,4 +1,5 @@
-# Two commands: `make kws` builds keyword spotting into exact firmware, `make test` runs every test.
+# Two commands: `make kws` builds keyword spotting into exact firmware (`make ic`, `make vww` the other tasks),
+# `make test` runs every test.
 # Both set themselves up in .venv. PYTHON chooses the interpreter (3.11 or later).
 
 PYTHON ?= python3
@@ -7,10 +8,10 @@ BIN := $(VENV)/bin
 ARM_TOOLS := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 RISCV_TOOLS := gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
 
-.PHONY: kws test lint slow tools clean
+.PHONY: kws ic vww test lint slow tools clean
 
-kws: $(VENV)/installed
-	$(BIN)/trecx build kws
+kws ic vww: $(VENV)/installed
+	$(BIN)/trecx build $@
 
 test: tools $(VENV)/installed-for-tests lint
 	$(BIN)/pytest -n 2 -rs

@@ -109,7 +109,7 @@ def test_filters_are_copied_for_as_long_as_the_recipe_says():
     assert copied_epochs(TrainSettings()) == 30  # T-RecX: epochs 0 to 29 of 36, the last 6 are free
     assert copied_epochs(settings_for(KWS, None)) == 30
     distilled = settings_for(KWS, Path("weights"))
-    assert (distilled.release, copied_epochs(distilled)) == (0.9, 72)
+    assert (distilled.release, copied_epochs(distilled)) == (0.9, 22)
 
 
 def test_the_view_carries_the_early_filter_until_its_release(tmp_path):
@@ -149,7 +149,7 @@ def test_wrong_reference_weights_are_refused_with_a_reason(tmp_path):
     (tmp_path / "weights.bin").write_bytes(b"")
     cases = {
         "other.h5": "layers with weights",
-        "corrupt.h5": "not a Keras model",
+        "corrupt.h5": "cannot be read as a Keras model",
         "empty": "no saved_model.pb",
         "weights.bin": "neither",
         "absent.h5": "There is no",
@@ -277,3 +277,16 @@ def test_the_backbone_alone_is_the_one_that_a_whole_training_begins_with(whole_r
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backbone.keras", "history.json"]
     for a, b in zip(backbone_of(whole_run).get_weights(), backbone_of(tmp_path).get_weights(), strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ""])
+def test_a_model_with_code_inside_is_refused_before_the_code_can_run(tmp_path, suffix):
+    x = image = keras().Input((4,))
+    marker = tmp_path / "ran"
+    x = keras().layers.Lambda(lambda v, ran=str(marker): (__import__("pathlib").Path(ran).touch(), v)[1])(x)
+    path = tmp_path / f"model{suffix}"
+    keras().Model(image, keras().layers.Dense(2)(x)).save(path)
+    marker.unlink()  # it ran when it was made
+    with pytest.raises(TrecxError, match="Lambda layer: Python code inside the file"):
+        weights.read(path)
+    assert not marker.exists()

@@ -1,6 +1,7 @@
 """Reference weights of a backbone, from the files in which they are published."""
 
 import json
+import re
 import zipfile
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from trecx.errors import TrecxError
 from trecx.learn.keras import keras, quiet
 
+# Classes in which a file carries Python code of its own.
+_CODE = {"Lambda", "__lambda__"}
 KINDS = "a SavedModel folder, a .h5 file or a .keras file"
 
 
@@ -42,6 +45,9 @@ def read(path: Path, hint: str = f"Reference weights are {KINDS} of the plain ba
         raise TrecxError(f"The folder {path} has no saved_model.pb.", hint)
     if path.is_file() and path.suffix not in (".h5", ".keras"):
         raise TrecxError(f"{path} is neither a .h5 nor a .keras file.", hint)
+    if _CODE & _classes(path):
+        told = "a Lambda layer: Python code inside the file, which would run when it is read"
+        raise TrecxError(f"{path} has {told}.", "Replace the Lambda by stock layers and save the model again.")
     try:
         with quiet():
             model = keras().models.load_model(path, compile=False)
@@ -57,6 +63,27 @@ def read(path: Path, hint: str = f"Reference weights are {KINDS} of the plain ba
     if not isinstance(model, keras().Model):  # a SavedModel without Keras' own description loads as something else
         raise TrecxError(f"{path} does not describe a Keras model.", hint)
     return model
+
+
+def _classes(path: Path) -> set[str]:
+    """The classes that a model's description names, before anything in it is believed or run."""
+    found = re.findall(r'"class_name"\s*:\s*"((?:[^"\\]|\\.)*)"', _description(path))
+    return {str(json.loads(f'"{name}"', strict=False)) for name in found}
+
+
+def _description(path: Path) -> str:
+    """The JSON, or several in a row, in which Keras describes a model; empty where there is none."""
+    try:
+        if path.is_dir():
+            return (path / "keras_metadata.pb").read_bytes().decode("latin-1")
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return archive.read("config.json").decode("utf-8", "replace")
+        with import_module("h5py").File(path) as file:
+            told = file.attrs.get("model_config", "")
+            return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+    except Exception:  # a damaged file says nothing; reading it says why
+        return ""
 
 
 def _version(path: Path) -> str:
