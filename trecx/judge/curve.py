@@ -77,15 +77,17 @@ def _labels(axes: Any, report: Report) -> None:
         place = (report.macs.backbone, plain.value)
         _beside(axes, f"backbone alone, {plain.value:.1%}", place, style.PLAIN, not final_above)
     change = f"{abs(report.macs.saving):.0%} {'fewer' if report.macs.saving >= 0 else 'more'} MACs than the backbone"
-    left_half = report.macs.mean < (first.macs + last.macs) / 2
-    _note(
-        axes,
+    # Neither the curve nor the line below it comes to the lower right corner, wherever the point is.
+    axes.annotate(
         f"{_threshold(report)}: {chosen.value:.1%}\n{report.exit_rate:.0%} leave early\n{change}",
-        (report.macs.mean, chosen.value),
-        (12 if left_half else -6, -17),
+        (report.macs.mean / _MILLION, 100 * chosen.value),
+        (0.98, 0.05),
+        textcoords="axes fraction",
+        linespacing=1.4,
         color=_CHOSEN,
-        va="top",
-        ha="left" if left_half else "right",
+        ha="right",
+        va="bottom",
+        arrowprops={"arrowstyle": "-", "color": _CHOSEN, "linewidth": 0.8, "shrinkB": 5},
     )
     _random_note(axes, last, first)
 
