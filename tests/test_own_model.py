@@ -119,7 +119,7 @@ def swish(k):
     ("make", "more", "told"),
     [
         (two_inputs, [], ["2 inputs", "(None, None, 3)", "shape (4,)", "two classes and softmax instead of sigmoid"]),
-        (coded, [], ["'twice' is a Lambda"]),
+        (coded, [], ["Lambda layer: Python code inside the file"]),
         (flat, [], ["no layer before its last"]),
         (lambda k: own_things.plain(k, "sigmoid"), [], ["ends in sigmoid; supported: softmax"]),
         (

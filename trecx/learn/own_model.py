@@ -148,9 +148,7 @@ def _problems(model: Any) -> list[str]:
             found.append(f"its input {entry.name!r} has shape {shape}; supported: rows, columns, channels, all known.")
     for layer in model.layers:
         kind = type(layer)
-        if kind.__name__ == "Lambda":
-            found.append(f"layer {layer.name!r} is a Lambda, code that no other program can read; use a stock layer.")
-        elif kind.__module__.split(".")[0] not in ("keras", "tf_keras") or ".saved_model.load" in kind.__module__:
+        if kind.__module__.split(".")[0] not in ("keras", "tf_keras") or ".saved_model.load" in kind.__module__:
             found.append(f"layer {layer.name!r} is a custom layer ({kind.__name__}); use stock layers.")
     return found + _output_problems(model)
 
