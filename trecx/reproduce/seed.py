@@ -170,7 +170,7 @@ def _calibrate(job: Job, step: Step) -> bool:
         return False
     trace = Trace.load(job.folder / VALIDATION / TRACE)
     backbone = Trace.load(job.folder / VALIDATION / BACKBONE_TRACE).right()[:, -1]
-    right = backbone if against == BACKBONE_ALONE else trace.right()[:, -1]
+    right = backbone if against == BACKBONE_ALONE else None  # its own final exit
     chosen = [
         asdict(calibrate(trace, pair.scales, points, confidence, right))
         for confidence in dict.fromkeys((job.options.confidence, OBSERVED))
