@@ -1,5 +1,6 @@
 """Visual wake words: is a person in the picture? A MobileNetV1 of a quarter of the width on 96x96 pixels."""
 
+from dataclasses import replace
 from typing import Any
 
 from mlperf_tiny import person_data
@@ -14,6 +15,8 @@ BLOCKS = (
     *((128, 1), (128, 1), (128, 1), (128, 1), (128, 1), (256, 2), (256, 1)),
 )
 L2 = 1e-4
+# The benchmark's augmentation.
+AUGMENTED = Recipe(schedule="cosine", rotation=10, shift=0.05, zoom=0.1, flip=True)
 
 
 def backbone(keras: Any) -> Backbone:
@@ -75,33 +78,10 @@ VWW = Task(
     load=person_data.load,
     fetch=person_data.fetch,
     input_quant=(1 / 255, -128),  # the benchmark's: pixels as shares of 255
-    # T-RecX's: the benchmark's augmentation, and its 50 epochs in stages of falling rates.
-    recipe=Recipe(
-        batch=32,
-        backbone_epochs=50,
-        epochs=50,
-        learning_rate=1e-3,
-        schedule="cosine",
-        release=42 / 50,
-        rotation=10,
-        shift=0.05,
-        zoom=0.1,
-        flip=True,
-    ),
-    # The reference backbone has seen 20 times the photographs at hand, so it is also the only teacher.
-    tuning=Recipe(
-        batch=64,
-        epochs=5,
-        learning_rate=5e-4,
-        schedule="cosine",
-        release=0.8,
-        distillation=0.9,
-        rotation=10,
-        shift=0.05,
-        zoom=0.1,
-        flip=True,
-        class_balance=1.0,
-    ),
+    # As many epochs as T-RecX.
+    recipe=replace(AUGMENTED, batch=32, backbone_epochs=50, epochs=50, learning_rate=1e-3, release=42 / 50),
+    # The reference backbone has seen 20 times the photographs at hand, so it is also the teacher.
+    tuning=replace(AUGMENTED, batch=64, epochs=5, learning_rate=5e-4, release=0.8, distillation=0.9, class_balance=1.0),
     attachments=(
         Attachment("paper", EarlyExit("block3", 64, 2, 2, 4, 64), EarlyView(1, None, 32), "he_normal", 0.4),
         # The backbone's own features of 6x6 pixels, learnt from all photographs, and one block behind them.
@@ -111,17 +91,13 @@ VWW = Task(
             None,
             "he_normal",
             1.0,
-            Recipe(
+            replace(
+                AUGMENTED,
                 batch=64,
                 epochs=16,
                 learning_rate=2e-3,
-                schedule="cosine",
                 frozen=True,
                 distillation=0.7,
-                rotation=10,
-                shift=0.05,
-                zoom=0.1,
-                flip=True,
                 class_balance=1.0,
             ),
         ),

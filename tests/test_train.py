@@ -231,6 +231,10 @@ def test_learning_rates_follow_the_recipe():
     np.testing.assert_allclose(rates, [5e-4, 5e-4, 1e-4, 1e-4, 2e-5, 2e-5])
     cosine = replace(settings, schedule="cosine")
     assert np.isclose(learning_rate(cosine, 18, 36, 0, 10), 2.5e-4)
+    decay = replace(settings, schedule="decay", learning_rate=1e-3)
+    np.testing.assert_allclose(
+        [learning_rate(decay, e, 500, 0, 10) for e in (0, 1, 100)], [1e-3, 9.9e-4, 3.66e-4], 1e-3
+    )
 
 
 def test_a_frozen_backbone_keeps_every_weight_and_only_the_exit_learns(whole_run, tmp_path):
