@@ -47,8 +47,8 @@ def quantize(
     ready = isinstance(method, Ready)
     if ready and settings.scheme == "qat":
         raise TrecxError("A model that came with its exits is not trained here.", "Quantize it after training: ptq.")
-    backbone = None if ready else _load(folder / BACKBONE)
     model, fused = fused_where_it_can(_load(folder / MODEL))
+    backbone = None if ready else _load(folder / BACKBONE)
     out.mkdir(parents=True, exist_ok=True)
     calibration = representative(task, data.train, settings)
     if settings.scheme == "qat" and not isinstance(method, Ready):
