@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from networks import two_exits
 from networks_official import OFFICIAL
 
-from trecx.bench import bench, measure, peers, picture, results, variants
+from trecx.bench import bench, peers, picture, results, variants
 from trecx.bench.measure import by_class, one_input, pair_of
 from trecx.cli import main
 from trecx.compiler.target import CORTEX_M4, TARGETS
@@ -24,6 +24,7 @@ from trecx.device.build import build
 from trecx.device.run import run_qemu
 from trecx.errors import TrecxError
 from trecx.judge.record import forced
+from trecx.steps import firmware
 from trecx.steps.firmware import compile_for
 
 RECORD = Path(__file__).parent / "bench.json"
@@ -286,14 +287,14 @@ def test_what_cannot_be_counted_is_said(tmp_path):
 
 @needs_m4
 def test_a_wrong_answer_is_no_figure(tmp_path, monkeypatch):
-    true = measure.emit
+    true = firmware.emit
 
     def planted(*arguments):
         """The first weight of the first table is another one."""
         files = true(*arguments)
         return files | {"net_data.h": re.sub(r"(?<=\{\n)\s*-?\d+", " 77", files["net_data.h"], count=1)}
 
-    monkeypatch.setattr(measure, "emit", planted)
+    monkeypatch.setattr(firmware, "emit", planted)
     out = tmp_path / "out"
     done = invoke("--target", "cortex-m3", "--samples", 20, "--out", out)
     assert done.exit_code == 1
