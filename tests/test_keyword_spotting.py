@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from speech import tone, write_corpus, write_runner, write_test_set, write_wav
 
-from mlperf_tiny import TASKS, augment, download, front_end, keyword_data
+from mlperf_tiny import IC, TASKS, VWW, augment, download, front_end, keyword_data
 from mlperf_tiny.keyword_data import PART_A, PART_B, in_fold, load
 from mlperf_tiny.keyword_spotting import KWS
 from mlperf_tiny.task import DataError
@@ -71,7 +71,7 @@ def test_importing_the_tasks_is_light():
     code = "import sys, mlperf_tiny; print(sorted(m for m in sys.modules if m in ('tensorflow', 'tf_keras', 'scipy')))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-    assert TASKS == (KWS,)
+    assert TASKS == (KWS, IC, VWW)
 
 
 def test_classes_are_in_the_official_runners_order():
