@@ -65,7 +65,7 @@ IC = Task(
     load=cifar10.load,
     fetch=cifar10.fetch,
     input_quant=(1.0, -128),  # the benchmark's: raw pixels
-    # T-RecX takes 500 epochs at 1e-3 x .99^epoch (schedule "decay"); these are for an hour or two without a GPU.
+    # T-RecX takes 500 epochs at 1e-3 x .99^epoch (schedule "decay"); these are for a machine without a GPU.
     recipe=replace(
         SHORT,
         batch=100,

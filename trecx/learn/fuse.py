@@ -18,8 +18,13 @@ from trecx.learn.keras import keras
 
 
 def fuse(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """The model with every such pair as one Conv2D, and the names of these; `model` itself where there is none."""
-    pairs = _pairs(model)
+    """The model with every such pair as one Conv2D, and the names of these; `model` itself where there is none.
+
+    A model in which operators of the framework are called like layers, such as slices, is left as it is: what reads
+    what is not told in its description in the same way.
+    """
+    calls = [call for entry in model.get_config()["layers"] for call in entry["inbound_nodes"]]
+    pairs = _pairs(model) if all(isinstance(call[0], list) for call in calls) else []
     if not pairs:
         return model, ()
     made = {point.name: _fused(point, depthwise) for point, depthwise in pairs}

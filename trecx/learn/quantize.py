@@ -47,7 +47,7 @@ def quantize(
     ready = isinstance(method, Ready)
     if ready and settings.scheme == "qat":
         raise TrecxError("A model that came with its exits is not trained here.", "Quantize it after training: ptq.")
-    model, fused = fused_where_it_can(_load(folder / MODEL))
+    model, fused = fuse(_load(folder / MODEL))
     backbone = None if ready else _load(folder / BACKBONE)
     out.mkdir(parents=True, exist_ok=True)
     calibration = representative(task, data.train, settings)
@@ -63,15 +63,6 @@ def quantize(
     (out / _CHECKPOINT).unlink(missing_ok=True)
     progress(1, 1)
     return fused
-
-
-def fused_where_it_can(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """`fuse`, or the model as it is where operators of the framework are called like layers, which `fuse` cannot read.
-
-    Such are slices in a model of the user's own.
-    """
-    calls = [call for entry in model.get_config()["layers"] for call in entry["inbound_nodes"]]
-    return fuse(model) if all(isinstance(call[0], list) for call in calls) else (model, ())
 
 
 def representative(task: Task, split: Split, settings: QuantizeSettings) -> np.ndarray:

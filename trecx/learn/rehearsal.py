@@ -8,7 +8,8 @@ from mlperf_tiny.task import Split, Task
 from trecx.errors import TrecxError
 from trecx.learn import own_model
 from trecx.learn.exits import Method
-from trecx.learn.quantize import convert, fused_where_it_can, representative
+from trecx.learn.fuse import fuse
+from trecx.learn.quantize import convert, representative
 from trecx.learn.settings import QuantizeSettings
 from trecx.learn.train import attach, plain, scores
 
@@ -28,7 +29,7 @@ def trial(task: Task, method: Method | own_model.Ready, own: Path | None) -> byt
     x = np.random.default_rng(0).uniform(0, 255, (_SAMPLES, *task.input_shape)).astype(np.float32)
     samples = representative(task, Split("random", "", x, np.zeros(_SAMPLES, np.int32)), QuantizeSettings())
     try:
-        return convert(fused_where_it_can(model)[0], task, method.exits, samples)
+        return convert(fuse(model)[0], task, method.exits, samples)
     except TrecxError as error:
         raise TrecxError(error.problems, OPERATORS) from error
     except Exception as error:  # the converter's, for layers that it does not know
