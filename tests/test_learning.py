@@ -1,5 +1,6 @@
 """From speech to firmware on a corpus of chirps, with every step that real data takes, and an interruption."""
 
+import functools
 import json
 import os
 import signal
@@ -42,7 +43,11 @@ def run(folder, environment):
     """A training that was interrupted once and taken up again, and everything after it."""
     out = folder / "run"
     arguments = ("build", "kws", "--data", folder / "data", "--train", "--epochs", 3, "--target", "host", "--out", out)
-    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, env=environment)
+    # Whoever runs the tests in the background may ignore SIGINT, and children would inherit that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command(*arguments), stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heard
+    )
     deadline = time.monotonic() + 300
     while not list(out.glob(".train.*.partial/checkpoint*")) and process.poll() is None:
         assert time.monotonic() < deadline
