@@ -16,7 +16,8 @@ class Recipe:
     `temperature`. `frozen`: the backbone keeps the weights that it has, and only the exits learn.
 
     Augmentation: `time_shift`, at most so many frames either way. `rotation` in degrees and `shift` and `zoom` as
-    shares of the size, at most so much either way; `flip` mirrors half of the images left to right.
+    shares of the size, at most so much either way; `flip` mirrors half of the images left to right. `crop`: at most
+    this share of an image's area is cut away, and the rest, anywhere in it and a little stretched, fills the image.
     `mixup`: the largest share of another sample that is mixed into inputs and labels. `class_balance`: classes are
     drawn in proportion to count^(1 - class_balance), 0.5 being 1/sqrt(count) per sample.
     """
@@ -38,5 +39,6 @@ class Recipe:
     shift: float = 0.0
     zoom: float = 0.0
     flip: bool = False
+    crop: float = 0.0
     mixup: float = 0.0
     class_balance: float = 0.0

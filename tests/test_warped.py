@@ -10,17 +10,17 @@ from trecx.learn.settings import TrainSettings
 class Drawn:
     """Random numbers that are known: what `uniform` and `random` give, as shares of the range."""
 
-    def __init__(self, angle=0.0, scale=(0.0, 0.0), moved=(0.0, 0.0), mirrored=False):
+    def __init__(self, angle=0.0, scale=(0.0, 0.0), moved=(0.0, 0.0), mirrored=False, cut=(0.0, 0.0, (0.0, 0.0))):
         self.mirrored = mirrored
-        self.uniforms = iter([angle, scale, moved])
+        self.uniforms = iter([angle, scale, moved, *cut])
 
     def random(self, size):
         return np.full(size, 0.0 if self.mirrored else 1.0)
 
     def uniform(self, low, high, size):
         share = np.asarray(next(self.uniforms), float)
-        assert low == -high
-        return np.broadcast_to(share[:, None] if share.ndim else share, size) * high
+        middle, half = (low + high) / 2, (high - low) / 2
+        return middle + np.broadcast_to(share[:, None] if share.ndim else share, size) * half
 
 
 def noise(*shape):
@@ -80,6 +80,33 @@ def test_zoom_scales_each_axis_about_the_middle():
     assert np.allclose(near[0, :, 4, 0], 4 + 0.5 * (np.arange(9) - 4), atol=1e-5)
     far = warped(x, TrainSettings(zoom=0.5), Drawn(scale=(1.0, 0.0)))
     assert np.allclose(far[0, :, 4, 0], np.clip(4 + 1.5 * (np.arange(9) - 4), 0, 8), atol=1e-5)
+
+
+@pytest.mark.parametrize(("down", "right"), [(-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0), (0.5, -0.25)])
+def test_a_cut_is_a_window_that_fills_the_image_and_lies_inside(down, right):
+    rows, columns = np.meshgrid(np.arange(12.0), np.arange(20.0), indexing="ij")
+    x = np.stack([rows, columns], axis=-1)[None].astype(np.float32)  # each pixel says where it was
+    # Half of the sides, a quarter of the area: the smallest that crop=0.75 allows.
+    y = warped(x, TrainSettings(crop=0.75), Drawn(cut=(-1.0, 0.0, (down, right))))[0]
+    middle = np.array([5.5 + down * 2.75, 9.5 + right * 4.75])
+    expected = middle + ((x[0] - [5.5, 9.5]) / 2)
+    assert np.allclose(y, expected, atol=1e-4)
+
+
+def test_cuts_keep_the_area_drawn_and_are_stretched_by_a_third_at_most():
+    drawn = Drawn(cut=(0.0, 1.0, (0.0, 0.0)))
+    rows, columns = np.meshgrid(np.arange(25.0), np.arange(25.0), indexing="ij")
+    y = warped(np.stack([rows, columns], axis=-1)[None].astype(np.float32), TrainSettings(crop=0.75), drawn)[0]
+    height, width = (np.ptp(y[..., k]) / 24 for k in range(2))
+    assert height / width == pytest.approx(4 / 3, rel=1e-4) and height * width == pytest.approx(0.625, rel=1e-4)
+
+
+def test_a_cut_never_leaves_the_image():
+    rows, columns = np.meshgrid(np.arange(16.0), np.arange(16.0), indexing="ij")
+    x = np.repeat(np.stack([rows, columns], axis=-1)[None].astype(np.float32), 200, axis=0)
+    y = warped(x, TrainSettings(crop=0.9), np.random.default_rng(2))
+    # Where the window ends at the edge of the image, the gaps' filling would repeat pixels.
+    assert (np.diff(y[..., 0], axis=1) > 0.1).all() and (np.diff(y[..., 1], axis=2) > 0.1).all()
 
 
 def test_ranges_drawn_at_their_middle_leave_images_as_they_are():

@@ -64,16 +64,23 @@ def shifted(x: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def warped(x: np.ndarray, settings: TrainSettings, rng: np.random.Generator) -> np.ndarray:
-    """Images `(n, height, width, channels)` turned, moved, scaled and mirrored at random; the edge fills the gaps."""
+    """Images `(n, height, width, channels)` turned, moved, scaled, cut and mirrored at random; the edge fills the gaps.
+
+    Cuts follow Szegedy et al., arXiv:1409.4842: a uniform share of the area, sides of 3 to 4 up to 4 to 3.
+    """
     if settings.flip:
         mirrored = rng.random(len(x)) < 0.5
         x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-    if not (settings.rotation or settings.shift or settings.zoom):
+    if not (settings.rotation or settings.shift or settings.zoom or settings.crop):
         return x
     size = np.array(x.shape[1:3], np.float64)
     angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation, len(x)))
     scale = 1 + rng.uniform(-settings.zoom, settings.zoom, (2, len(x)))
     moved = rng.uniform(-settings.shift, settings.shift, (2, len(x))) * size[:, None]
+    if settings.crop:
+        sides = _sides(rng.uniform(1 - settings.crop, 1, len(x)), rng.uniform(-1, 1, len(x)))
+        scale *= sides
+        moved += rng.uniform(-0.5, 0.5, (2, len(x))) * (1 - sides) * (size[:, None] - 1)
     # Output pixel (column, row) comes from input pixel M (column, row) + offset, with the image's centre fixed.
     sine, cosine = np.sin(angle), np.cos(angle)
     matrix = np.stack([cosine * scale[1], -sine * scale[1], sine * scale[0], cosine * scale[0]], axis=1)
@@ -92,6 +99,12 @@ def warped(x: np.ndarray, settings: TrainSettings, rng: np.random.Generator) -> 
             fill_mode="NEAREST",
         )
     )
+
+
+def _sides(area: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Height and width `(2, n)`, as shares of the image's, of windows of an area; `stretch` -1 is 3:4, 1 is 4:3."""
+    aspect = (4 / 3) ** (stretch / 2)
+    return np.minimum(np.sqrt(area) * np.stack([aspect, 1 / aspect]), 1)
 
 
 def _mixed(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:

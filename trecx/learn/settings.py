@@ -37,6 +37,7 @@ class TrainSettings(Recipe):
         if self.steps_per_epoch is not None:
             problems.append(_range(self, "steps_per_epoch", "at least 1", lambda v: v >= 1))
         problems += [_range(self, name, "0 to 1", lambda v: 0 <= v <= 1) for name in SHARES]
+        problems.append(_range(self, "crop", "0 to below 1", lambda v: 0 <= v < 1))
         problems += [_range(self, name, "above 0", lambda v: v > 0) for name in ("learning_rate", "temperature")]
         if self.backbone_learning_rate is not None:
             problems.append(_range(self, "backbone_learning_rate", "above 0", lambda v: v > 0))
