@@ -4,11 +4,15 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from networks import two_exits
 from own_things import TASK, write_task
 
 pytest.importorskip("tf_keras")
 
+from trecx import run as runs
 from trecx.cli import main
+from trecx.settings import Settings
+from trecx.steps import subject
 
 
 def invoke(*arguments):
@@ -54,17 +58,62 @@ def test_later_verbs_find_the_task_and_a_changed_file_is_trained_again(built):
     assert json.loads(history.read_text())["settings"]["epochs"] == 2
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_task_or_model_does_not_take_over_a_run(built, tmp_path):
+    folder, _ = built
+    before = contents(folder / "run")
+    write_task(tmp_path / "mine.py")
+    content, exits = two_exits(0)
+    (tmp_path / "mine.tflite").write_bytes(content)
+    exits.write(tmp_path / "exits.json")
+    own = ["compile", tmp_path / "mine.tflite", "--exits", tmp_path / "exits.json"]
+    for arguments, told in (
+        (["build", "ic", "--out", folder / "run"], "not of a task (ic)"),
+        (["train", folder / "run", "--task", "ic"], "not of a task (ic)"),
+        (["build", "--task", tmp_path / "mine.py:MINE", "--data", ".", "--out", folder / "run"], f"({tmp_path}/mine"),
+        ([*own, "--out", folder / "run"], "not of a model (mine)"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2 and "delete this one" in result.output
+        assert f"is the run of a task ({folder}/mine.py:MINE)" in result.output and told in result.output
+    assert contents(folder / "run") == before
+
+
+def test_a_file_is_the_same_however_its_path_is_written(tmp_path):
+    write_task(tmp_path / "mine.py")
+    other = tmp_path / "up" / ".." / "mine.py"
+    first, second = (subject.identity(Settings("bright", f"{file}:MINE")) for file in (tmp_path / "mine.py", other))
+    assert first == second != subject.identity(Settings("bright", f"{tmp_path}/mine.py:OTHER"))
+    models = [Settings("m", model=str(tmp_path / name)) for name in ("m.h5", "n.h5")]
+    assert len({subject.identity(of) for of in (*models, Settings("m"), Settings("n"), Settings("m", "m"))}) == 5
+
+
+def test_data_that_do_not_fit_take_nothing_from_a_finished_run(tmp_path):
+    model, data = tmp_path / "run" / "model", tmp_path / "data"
+    data.mkdir()
+    run = runs.create(tmp_path / "run", Settings("ic", "ic").as_json())
+    run.step("model", "0" * 64, lambda folder: (folder / "ic.tflite").write_bytes(b"precious"))
+    before = contents(tmp_path / "run")
+    result = invoke("build", "ic", "--data", data, "--target", "host", "--out", tmp_path / "run")
+    assert result.exit_code == 2 and "cifar-10-batches-py" in result.output
+    assert contents(tmp_path / "run") == before and [path.name for path in model.iterdir()] == ["ic.tflite"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("import numpy as np", "import numpy as np\nimport no_such_module", ["mine.py, line 5: ModuleNotFoundError"]),
-        ("import numpy as np", "raise SystemExit(3)", ["mine.py, line 4: SystemExit"]),
-        ("QUICK = Recipe(", "QUICK = Recipe((", ["mine.py, line 37: ", "Correct the file."]),
+        ("import numpy as np", "import numpy as np\nimport no_such_module", ["mine.py, line 4: ModuleNotFoundError"]),
+        ("import numpy as np", "raise SystemExit(3)", ["mine.py, line 3: SystemExit"]),
+        ("QUICK = Recipe(", "QUICK = Recipe((", ["mine.py, line 38: ", "Correct the file."]),
         ("MINE = ", "OTHER = ", ["has no MINE", "Tasks in this file: OTHER"]),
         ("MINE = Task", "MINE = dict; OTHER = Task", ["MINE in", "is type, not a Task"]),
         ('"bright", "Bright halves"', '"a b", "Bright halves"', ["'a b' cannot name C"]),
         ('"bright", "Bright halves"', '"kws", "Bright halves"', ["'kws' is that of a task"]),
         ('SHAPE, ("dark", "bright")', '(8, 0), ("x", "x")', ["input_shape is (8, 0)", "classes are x, x"]),
+        ("recipe=QUICK", "recipe=QUICK, runner_name='\"'", ["runner_name '\"' cannot stand in C"]),
         ("recipe=QUICK", "recipe=3, input_quant=(0, 400)", ["recipe is no", "input_quant is (0, 400)"]),
         (
             'SHAPE, ("dark", "bright")',
@@ -108,12 +157,19 @@ def test_a_task_that_cannot_be_built_is_told_and_leaves_nothing(old, new, told, 
         (["build", "kws", "--train", "--tap", "block1", "--exit", "paper"], "give one of them"),
         (["build", "kws", "--name", "mine"], "--name belongs to --model"),
         (["train", "run", "--task", "nothing"], "no task 'nothing'"),
+        (["build", "kws", "--data", "empty"], "speech_commands"),
+        (["build", "ic", "--data", "empty"], "cifar-10-batches-py"),
+        (["build", "vww", "--data", "empty"], "vw_coco2014_96"),
+        (["build", "vww", "--train", "--data", "empty"], "vw_coco2014_96"),
+        (["build", "ic", "--train", "--data", "empty", "--tap", "low"], "no tap 'low'"),
+        (["train", "run", "--task", "ic", "--data", "empty"], "cifar-10-batches-py"),
     ],
 )
 def test_options_that_cannot_be_meant_are_told_and_leave_nothing(arguments, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(TASK)
+    (tmp_path / "empty").mkdir()
     result = invoke(*arguments)
     assert result.exit_code == 2 and isinstance(result.exception, SystemExit)
     assert told in result.output
-    assert {path.name for path in tmp_path.iterdir()} <= {"mine.py", "__pycache__"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"mine.py", "__pycache__", "empty"}

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from synthetic_traces import SCALE, synthetic
 
+from trecx import criteria
 from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import calibrate as c
 from trecx.judge import curve, report, summary
@@ -175,6 +176,33 @@ def test_exits_that_do_not_pay_are_warned_about():
     found = report.with_evaluation(bare(), judged)
     assert any("the backbone alone is cheaper" in w for w in found.warnings)
     assert "the backbone alone is cheaper" in " ".join(summary.text(found).split())
+
+
+@pytest.mark.parametrize("early", [2_656_768, 2_800_000, 2_900_000])
+def test_exits_that_cost_more_than_the_backbone_are_said_never_to_pay(early):
+    for threshold, rate in ((None, 0), (0.01, 1)):
+        trace = synthetic(300, threshold=threshold, seed=2)
+        judged = evaluate(
+            trace, (SCALE,), (criteria.limit(threshold),), ("early", "final"), (early, 2_900_000), 2_656_768, SPLIT
+        )
+        found = report.with_evaluation(bare(), judged)
+        assert found.exit_rate == rate
+        (warning,) = found.warnings
+        share = f"{early / 2_656_768:.1%}"
+        assert warning == f"Exits never pay: leaving early takes {share} of the backbone's MACs; choose an earlier tap."
+        assert json.loads(report.to_json(found))["break_even_rate"] is None
+        shown = " ".join(summary.text(found).split())
+        assert warning in shown and "Exits pay once" not in shown
+
+
+def test_of_several_exits_those_count_that_samples_take():
+    trace = synthetic(300, (0.7, 0.8, 0.9), threshold=0.99, seed=2)
+    limits = (criteria.limit(0.99),) * 2
+    judged = evaluate(trace, (SCALE, SCALE), limits, ("a", "b", "c"), (29, 60, 65), 30, SPLIT)
+    first, second = (e.taken for e in judged.exits[:-1])
+    assert first and second and judged.break_even > 1
+    (warning,) = report.with_evaluation(replace(bare(), exits=judged.exits), judged).warnings
+    assert f"{(first * 29 + second * 60) / (first + second) / 30:.1%}" in warning
 
 
 def test_curve_in_the_report_is_thin_and_keeps_both_ends(full):

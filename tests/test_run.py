@@ -50,6 +50,43 @@ def test_a_resumable_step_gets_its_unfinished_folder_back(tmp_path):
     assert found == ["epoch 3"]
 
 
+def fail(folder):
+    raise TrecxError("no")
+
+
+def test_a_command_refused_before_a_training_began_leaves_no_new_folder(tmp_path):
+    run = runs.create(tmp_path / "kws", {})
+    with pytest.raises(TrecxError), run.working():
+        run.step("train", "a" * 64, fail, resumable=True)
+    assert not run.path.exists()
+
+
+def test_a_new_run_stays_with_what_it_has_finished_or_begun(tmp_path):
+    def begin(folder):
+        (folder / "checkpoint").write_text("epoch 3")
+        raise KeyboardInterrupt
+
+    run = runs.create(tmp_path / "begun", {})
+    with pytest.raises(KeyboardInterrupt), run.working():
+        run.step("train", "a" * 64, begin, resumable=True)
+    assert [path.read_text() for path in run.path.glob(".train.*.partial/*")] == ["epoch 3"]
+    run = runs.create(tmp_path / "finished", {})
+    with pytest.raises(TrecxError), run.working():
+        run.step("model", "a" * 64, write("one"))
+        run.step("compile", "a" * 64, fail)
+    assert run.fingerprint("model") == "a" * 64 and (run.folder("model") / "result.txt").read_text() == "one"
+
+
+def test_a_refused_command_takes_nothing_from_a_run_that_was_there(tmp_path):
+    runs.create(tmp_path / "kws", {"seed": 1})
+    for take_up in (runs.open_, lambda path: runs.create(path, {"seed": 2})):
+        run = take_up(tmp_path / "kws")
+        with pytest.raises(TrecxError), run.working():
+            run.step("train", "a" * 64, fail, resumable=True)
+        assert sorted(path.name for path in run.path.iterdir()) == [".lock", "run.json"]
+        assert run.document["settings"] == {"seed": 1}
+
+
 def test_an_unfinished_folder_of_other_settings_is_not_resumed(tmp_path):
     run = runs.create(tmp_path / "kws", {})
 

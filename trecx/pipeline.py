@@ -37,11 +37,13 @@ def start(name: str | None, path: Path | None, options: dict[str, Any], console:
 
     `name` is that of a registered task, or `FILE.py:NAME`. TrecxError for what cannot work, before anything is written.
     """
-    settings = subject.examined(checked(asked(name, options)))
+    settings = asked(name, options)
     path = path or Path("build") / settings.name
-    if settings.own_files and not is_trained(path, settings):
+    keep_apart(path, settings)
+    settings = subject.examined(checked(settings))
+    if (settings.train or settings.data) and not is_accepted(path, settings):
         with console.step("check") as step:
-            subject.rehearse(settings, step)
+            subject.check(settings, step)
     return runs.create(path, settings.as_json())
 
 
@@ -81,10 +83,20 @@ def own_name(stem: str) -> str:
     return plain if usable(plain) and plain != Path(BACKBONE).stem else f"net_{plain}"[:32].removesuffix("_test")
 
 
-def is_trained(path: Path, settings: Settings) -> bool:
-    """Whether a run directory holds the finished training of these settings."""
-    run = Run(path)
-    return (path / "run.json").is_file() and run.fingerprint("train") == fingerprint(run, "train", settings)
+def keep_apart(path: Path, settings: Settings) -> None:
+    """TrecxError where a run directory is that of another task or model."""
+    if not (path / "run.json").is_file():
+        return
+    kept = settings_of(Run(path))
+    if subject.identity(kept) != subject.identity(settings):
+        hint = "Choose another folder with --out, or delete this one."
+        raise TrecxError(f"{path} is the run of {subject.told(kept)}, not of {subject.told(settings)}.", hint)
+
+
+def is_accepted(path: Path, settings: Settings) -> bool:
+    """Whether a run directory holds what was made with these data, and trained with these settings if it trains."""
+    run, name = Run(path), "train" if settings.train else "evaluate"
+    return (path / "run.json").is_file() and run.fingerprint(name) == fingerprint(run, name, settings)
 
 
 def resume(path: Path, options: dict[str, Any], step: str) -> Run:
@@ -111,8 +123,7 @@ def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, o
     settings = checked(Settings(name=chosen).changed(options))
     found = learning.own(model, exits)
     path = out or Path("build") / chosen
-    if (path / "run.json").is_file() and ((kept := settings_of(Run(path))).task is not None or kept.train):
-        raise TrecxError(f"{path} is the run of a task.", "Choose another folder with --out.")
+    keep_apart(path, settings)
     run = runs.create(path, settings.as_json())
     mark = runs.fingerprint(settings.name, [model, *([exits] if exits else [])], ("compiler", "steps"))
     with run.working():

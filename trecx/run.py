@@ -23,10 +23,14 @@ SOURCES = (".py", ".j2", ".c", ".h", ".ld")
 
 @dataclass(frozen=True)
 class Run:
-    """An existing run directory; `previous` are the settings that it had before this command changed them."""
+    """An existing run directory.
+
+    `previous` are the settings that it had before this command changed them; `fresh` where this command made it.
+    """
 
     path: Path
     previous: dict[str, Any] | None = None
+    fresh: bool = False
 
     def folder(self, step: str) -> Path:
         """Where a step leaves its files."""
@@ -54,8 +58,8 @@ class Run:
     def step(self, name: str, fingerprint: str, work: Callable[[Path], None], resumable: bool = False) -> bool:
         """Let `work` fill the folder of a step and put it in place; False where it already is up to date.
 
-        `work` receives an empty folder beside the final one. If it fails, the old folder stays as it was; only a
-        resumable step's unfinished folder is kept, and handed back to the next attempt with the same fingerprint.
+        `work` receives an empty folder beside the final one. If it fails, the old folder stays as it was; only what a
+        resumable step has begun is kept, and handed back to the next attempt with the same fingerprint.
         """
         if self.fingerprint(name) == fingerprint:
             return False
@@ -67,7 +71,7 @@ class Run:
         try:
             work(partial)
         except BaseException:
-            if not resumable:
+            if not resumable or not any(partial.iterdir()):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         self._replace(name, partial)
@@ -83,14 +87,20 @@ class Run:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Hold the run while a command works; one that fails before it finished a step leaves the settings it found."""
+        """Hold the run while a command works; one that fails before it finished a step leaves the settings it found.
+
+        A fresh run goes away again, unless an unfinished training is in it.
+        """
         with self.lock():
             before = self.document["steps"]
             try:
                 yield
             except BaseException:
-                if self.previous is not None and self.document["steps"] == before:
+                finished = self.document["steps"]
+                if self.previous is not None and finished == before:
                     self.choose(self.previous)
+                if self.fresh and not finished and not any(self.path.glob(".*.partial")):
+                    shutil.rmtree(self.path, ignore_errors=True)
                 raise
 
     def _replace(self, name: str, partial: Path) -> None:
@@ -120,7 +130,7 @@ def create(path: Path, settings: dict[str, Any]) -> Run:
         if path.is_dir() and any(path.iterdir()) and not (path / "run.json").is_file():
             raise TrecxError(f"{path} holds other files and no run.json.", "Choose an empty or new folder with --out.")
         path.mkdir(parents=True, exist_ok=True)
-        run = Run(path)
+        run = Run(path, fresh=True)
         with run.lock():
             if (path / "run.json").exists():
                 run = Run(path, run.document["settings"])

@@ -7,10 +7,11 @@ null, never a guess. `KEYS` documents every key; a test holds it to the dataclas
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from math import isfinite
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from trecx.errors import TrecxError
 from trecx.judge.calibrate import Calibration, break_even_warning
@@ -47,7 +48,7 @@ KEYS = (
     ("exit_rate", "share of samples that leave before the final exit, or null"),
     ("macs.backbone, worst", "MACs of the backbone alone (or null), and of a sample that goes to the final exit"),
     ("macs.mean, saving", "mean MACs per sample, and the share of the backbone's saved, or null"),
-    ("break_even_rate", "exit rate from which on the exits save MACs"),
+    ("break_even_rate", "exit rate from which on the exits save MACs, or null where they never do"),
     ("operating_point[].exit", "early exit"),
     ("operating_point[].threshold, limit", "threshold on the highest score (null: never) and its integer form"),
     ("calibration", "how the threshold was chosen, or null: see trecx/judge/calibrate.py"),
@@ -223,7 +224,8 @@ class Report:
 def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accuracy | None = None) -> Report:
     """The report with everything that a labelled split shows, and a warning where the exits do not pay."""
     known = {e.name: e for e in evaluation.exits}
-    found = break_even_warning(evaluation.exit_rate, evaluation.break_even)
+    pays = evaluation.break_even < 1
+    found = break_even_warning(evaluation.exit_rate, evaluation.break_even) if pays else _never_pays(evaluation)
     return replace(
         report,
         exits=tuple(ExitReport(**vars(known[e.name])) for e in report.exits),
@@ -232,13 +234,24 @@ def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accu
         loss_interval=evaluation.loss_interval,
         exit_rate=evaluation.exit_rate,
         macs=MacsReport(evaluation.macs_backbone, evaluation.macs_worst, evaluation.macs_mean, evaluation.saving),
-        break_even_rate=evaluation.break_even if isfinite(evaluation.break_even) else None,
+        break_even_rate=evaluation.break_even if pays else None,
         analysis=AnalysisReport(
             evaluation.overthinking, evaluation.oracle, evaluation.oracle_macs, evaluation.random_exit
         ),
         curve=_thinned(evaluation),
         warnings=(*report.warnings, *((found,) if found else ())),
     )
+
+
+def _never_pays(evaluation: Evaluation) -> str | None:
+    """A sentence where a sample that leaves early costs no less than the backbone alone; None without an early exit."""
+    early = evaluation.exits[:-1]
+    if not early:
+        return None
+    taken = [exit_.taken for exit_ in early]
+    cost = np.average([exit_.macs for exit_ in early], weights=taken if any(taken) else None)
+    share = f"{cost / evaluation.macs_backbone:.1%} of the backbone's MACs"
+    return f"Exits never pay: leaving early takes {share}; choose an earlier tap."
 
 
 def to_json(report: Report) -> str:

@@ -14,7 +14,7 @@ from trecx.device import run as device
 from trecx.device import toolchain
 from trecx.errors import TrecxError
 from trecx.judge import curve, memory_map, report, summary
-from trecx.judge.calibrate import Calibration, break_even
+from trecx.judge.calibrate import Calibration
 from trecx.judge.evaluate import Evaluation, accuracy, evaluate
 from trecx.judge.record import record
 from trecx.judge.second_opinion import SecondOpinion
@@ -150,7 +150,6 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
     known = _samples(folders["evaluate"])
     backbone = known.backbone_macs if known is not None else None
     judged = evaluation(pair, folders["evaluate"])
-    rate_needed = break_even(macs, backbone) if backbone and len(macs) > 1 else None
     base = report.Report(
         tool=__version__,
         task=settings.name,
@@ -160,7 +159,7 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
         model=report.ModelReport(pair.exits.model_file, pair.exits.model_sha256, len(pair.content)),
         exits=tuple(report.ExitReport(n, m) for n, m in zip(names, macs, strict=True)),
         macs=report.MacsReport(backbone, macs[-1]),
-        break_even_rate=rate_needed,
+        break_even_rate=None,
         operating_point=tuple(
             report.ThresholdReport(n, t, k) for n, t, k in zip(names, pair.thresholds, pair.limits, strict=False)
         ),

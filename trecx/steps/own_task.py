@@ -20,7 +20,7 @@ from mlperf_tiny.task import Data, DataError, Split, Task
 from trecx.compiler.emit import usable
 from trecx.errors import TrecxError
 
-HINT = "A task is a mlperf_tiny.task.Task, named as FILE.py:NAME; mlperf_tiny/keyword_spotting.py has one."
+HINT = "A task is a mlperf_tiny.task.Task, named as FILE.py:NAME; docs/own_task.py is one."
 
 
 def located(text: str) -> str:
@@ -86,6 +86,8 @@ def problems(task: Task) -> list[str]:
         found.append(f"name {task.name!r} is that of a task of MLPerf Tiny; choose another.")
     if not isinstance(task.title, str):
         found.append(f"title is {task.title!r}, not text.")
+    if task.runner_name != "" and not (isinstance(task.runner_name, str) and usable(task.runner_name)):
+        found.append(f"runner_name {task.runner_name!r} cannot stand in C; use lower-case letters, digits and _.")
     shape = task.input_shape
     whole = isinstance(shape, tuple) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
     if not whole:

@@ -58,6 +58,20 @@ def exit_specs(exits: tuple[str, ...]) -> tuple[door.ExitSpec, ...]:
     return tuple(door.ExitSpec(name, name, "max_score" if name != exits[-1] else None) for name in exits)
 
 
+def identity(settings: Settings) -> tuple[object, ...]:
+    """What tells the task or model of a run from others: names, and where the user's own files are."""
+    name = settings.task.rpartition(":")[2] if settings.task else None
+    files = [path.resolve() for path in settings.own_files]
+    return (name, *files) if name or files else (None, settings.name)
+
+
+def told(settings: Settings) -> str:
+    """The task or model of a run, for a sentence."""
+    if settings.model is None:
+        return f"a task ({settings.task})" if settings.task else f"a model ({settings.name})"
+    return f"a model ({settings.model})" + (f" with the data of {settings.task}" if settings.task else "")
+
+
 def examined(settings: Settings) -> Settings:
     """The settings with what the user's own model is; TrecxError with everything that is wrong with task or model."""
     if settings.model is not None:
@@ -67,7 +81,7 @@ def examined(settings: Settings) -> Settings:
 
         wrong = [f"{settings.task}: {problem}" for problem in problems(task(settings.task))]
         if wrong:
-            raise TrecxError(wrong, "mlperf_tiny/keyword_spotting.py is a task to begin with.")
+            raise TrecxError(wrong, "docs/own_task.py is a task to begin with.")
     return settings
 
 
@@ -112,6 +126,18 @@ def _disagreements(settings: Settings, found: "Facts") -> list[str]:
         if found.classes != len(base.classes):
             problems.append(f"{settings.model} scores {found.classes} classes, {base.name} has {len(base.classes)}.")
     return problems
+
+
+def check(settings: Settings, step: Step) -> None:
+    """Find out before anything is written what would be refused later: the tap or the data, and of one's own more."""
+    if settings.own_files:
+        rehearse(settings, step)
+        return
+    if settings.train:
+        exits_of(settings, subject(settings, step))
+    found = data(settings, step)
+    assert found is not None
+    step.outcome = f"{len(found.train):,} training samples" if settings.train else f"{len(found.test):,} test samples"
 
 
 def rehearse(settings: Settings, step: Step) -> None:
