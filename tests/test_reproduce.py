@@ -1,6 +1,5 @@
 """A reproduction of a tiny task: what is done once, what goes on, what two processes do, and what is refused."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,67 +9,26 @@ import pytest
 
 pytest.importorskip("tf_keras")
 
-from tiny_task import DATA, TASK
+from tiny_reproduction import QUIET, SHORT, TINY, edit, entry, options
+from tiny_task import DATA
 
 import mlperf_tiny
-from mlperf_tiny.recipe import Recipe
-from trecx.console import Console
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
 from trecx.judge import reference
 from trecx.judge.trace import Trace
 from trecx.learn.keras import keras
-from trecx.reproduce import instructions, markdown, results, stage
+from trecx.reproduce import damage, instructions, markdown, results, stage
 from trecx.reproduce import seed as seeds
-from trecx.reproduce.plan import WITH, WITHOUT, Options
+from trecx.reproduce.plan import WITH, WITHOUT
 from trecx.reproduce.reproduce import run
 from trecx.steps import answers
 
-SHORT = Recipe(backbone_epochs=1, epochs=2, batch=20)
-TINY = replace(TASK, recipe=SHORT, tuning=SHORT, load=lambda folder, progress=None, training=True: DATA)
-QUIET = Console(quiet=True)
+pytest_plugins = ("tiny_reproduction",)
+pytestmark = pytest.mark.usefixtures("known_task")
 
 
 class Stop(Exception):
     """An interruption."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def known_task():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlperf_tiny, "TASKS", (*mlperf_tiny.TASKS, TINY))
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(known_task, tmp_path_factory) -> Path:
-    """A whole run: both variants, two seeds."""
-    folder = tmp_path_factory.mktemp("reproduce")
-    run("tiny", options(folder), QUIET)
-    return folder
-
-
-@pytest.fixture
-def copied(finished, tmp_path) -> Path:
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    return tmp_path
-
-
-@pytest.fixture
-def no_training(monkeypatch):
-    def refuse(*_):
-        raise AssertionError("trained again")
-
-    for name in ("train", "train_backbone"):
-        monkeypatch.setattr(seeds.training, name, refuse)
-
-
-def options(folder: Path, **changes) -> Options:
-    chosen = Options(data=folder, seeds=(1, 2), out=folder / "out", docs=folder / "docs")
-    return replace(chosen, **changes)
-
-
-def entry(folder: Path) -> dict:
-    return json.loads((folder / "docs" / "results.json").read_text())["tasks"]["tiny"]
 
 
 def document(folder: Path) -> str:
@@ -90,7 +48,7 @@ def test_every_seed_of_every_variant_is_reported_with_its_hashes(finished):
         assert variant["left_out"] == []
         for seed in variant["seeds"]:
             model = finished / "out" / name / f"seed{seed['seed']}" / "int8" / "tiny.tflite"
-            assert seed["sha256"]["model"] == results.figures.door.sha256(model)
+            assert seed["sha256"]["model"] == seeds.file_sha256(model)
             assert seed["chosen_before_test"]
             assert seed["proven_samples"] == len(DATA.test)
     assert len(entry(finished)["paired"][0]["values"]) == 2
@@ -102,6 +60,9 @@ def test_seeds_differ_and_start_from_the_one_backbone(finished):
     start = seeds.file_sha256
     config = stage.kept(finished / "out" / WITH / "seed2" / "train")
     assert config["configuration"]["weights"]["weights"] == start(finished / "out" / "backbone" / "backbone.keras")
+    for k in (1, 2):  # and in the samples that fix the int8 ranges
+        quantized = stage.kept(finished / "out" / WITH / f"seed{k}" / "int8")
+        assert quantized["configuration"]["settings"]["seed"] == k
 
 
 def test_a_second_run_does_nothing_again(copied, no_training):
@@ -160,6 +121,7 @@ def test_a_seed_that_another_process_holds_is_left_to_it(copied, no_training):
         assert mine
         run("tiny", options(copied), QUIET)
     assert not (folder / "test").exists()
+    assert entry(copied)["left_out"] == [{"variant": WITH, "seed": 2, "reason": "not finished: no test"}]
     assert [seed["seed"] for seed in entry(copied)["variants"][WITH]["seeds"]] == [1]
     run("tiny", options(copied), QUIET)
     assert [seed["seed"] for seed in entry(copied)["variants"][WITH]["seeds"]] == [1, 2]
@@ -217,7 +179,7 @@ def test_answers_are_the_oracles_on_every_sample(finished):
 
 
 def test_a_report_alone_needs_no_data_and_leaves_other_tasks_as_they_are(copied, no_training, tmp_path):
-    with results.updating(copied / "docs") as tasks:
+    with results.updating(copied / "docs", "other") as tasks:
         tasks["other"] = tasks["tiny"] | {"title": "Another task"}
     run("tiny", options(copied, data=tmp_path / "none", report_only=True), QUIET)
     assert results.read(copied / "docs")["other"]["title"] == "Another task"
@@ -231,20 +193,23 @@ def test_the_document_follows_from_results_json_alone(finished):
 
 def test_seeds_of_another_configuration_are_left_out_and_named(copied):
     path = copied / "out" / WITHOUT / "seed2" / "train" / "config.json"
-    config = json.loads(path.read_text())
-    config["configuration"]["settings"]["batch"] = 99
-    path.write_text(json.dumps(config))
+    edit(path, "configuration", "settings", "batch", to=99)
     run("tiny", options(copied, report_only=True), QUIET)
     variant = entry(copied)["variants"][WITHOUT]
     assert ([seed["seed"] for seed in variant["seeds"]], variant["left_out"]) == ([1], [2])
-    assert "left out, trained with another configuration: 2" in document(copied)
+    (left,) = entry(copied)["left_out"]
+    assert left == {"variant": WITHOUT, "seed": 2, "reason": "trained with another configuration"}
 
 
-def test_a_seed_whose_parts_do_not_belong_together_is_not_reported(copied):
-    model = copied / "out" / WITH / "seed2" / "int8" / "tiny.tflite"
-    model.write_bytes(model.read_bytes() + b"\0")
+@pytest.mark.parametrize("stage_name", ["train", "validation", "test"])
+def test_a_seed_whose_parts_do_not_belong_together_is_named_and_not_reported(stage_name, copied):
+    folder = copied / "out" / WITH
+    shutil.rmtree(folder / "seed2" / stage_name)
+    shutil.copytree(folder / "seed1" / stage_name, folder / "seed2" / stage_name)
     run("tiny", options(copied, report_only=True), QUIET)
     assert [seed["seed"] for seed in entry(copied)["variants"][WITH]["seeds"]] == [1]
+    (left,) = entry(copied)["left_out"]
+    assert left == {"variant": WITH, "seed": 2, "reason": "its stages do not belong together"}
 
 
 def test_without_the_tools_instructions_are_left_out_and_the_document_says_so(copied, no_training, monkeypatch):
@@ -252,7 +217,7 @@ def test_without_the_tools_instructions_are_left_out_and_the_document_says_so(co
         raise ToolMissing(f"{name} is not installed.", "Install it.")
 
     for name in (WITH, WITHOUT):
-        shutil.rmtree(copied / "out" / name / instructions.FOLDER, ignore_errors=True)
+        shutil.rmtree(copied / "out" / name / damage.INSTRUCTIONS, ignore_errors=True)
     monkeypatch.setattr(instructions.toolchain, "require", missing)
     run("tiny", options(copied), QUIET)
     assert entry(copied)["variants"][WITH]["instructions"] is None

@@ -10,9 +10,12 @@ pytest.importorskip("matplotlib")
 
 from mlperf_tiny import TASKS
 from mlperf_tiny.attachment import Attachment
+from trecx.criteria import sums
 from trecx.errors import TrecxError
+from trecx.judge.trace import Trace
+from trecx.learn.settings import settings_for
 from trecx.reproduce import figures, markdown, pictures, results, stage, statistics
-from trecx.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, order, seeds, variants
+from trecx.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, as_written, order, seeds, variants
 
 TASK = TASKS[0]
 NOWHERE = Path("no such folder")
@@ -57,7 +60,7 @@ def seed(number: int, final: float, saving: float, loss: float, never: bool = Fa
 
 def variant(name: str, found: list[dict]) -> dict:
     attachment = stage.told(next(v.attachment for v in variants(TASK) if v.name == name))
-    settings = {"weights": "reference.h5", "teacher": None, "epochs": 80, "frozen": False}
+    settings = stage.told(settings_for(TASK, Path("reference.h5")))
     return {
         "title": {WITH: "with early view", WITHOUT: "without early view"}[name],
         "configuration": {
@@ -79,6 +82,8 @@ def entry(gains: tuple[float, ...] = (0.01, 0.012, 0.008)) -> dict:
     splits = {name: {"description": f"{name} clips", "samples": 1234} for name in ("train", "validation", "test")}
     return {
         "title": "Keyword spotting",
+        "commands": ["trecx reproduce kws --data DIR --weights reference.h5 --seeds 3"],
+        "left_out": [],
         "splits": splits | {"calibration": {"description": "validation clips", "samples": 512}},
         "sources": {},
         "calibration": ["part_a"],
@@ -153,6 +158,40 @@ def test_the_cheapest_threshold_on_test_is_found_among_all():
     assert curve.cheapest(0.95, 1.0, 100) is None
 
 
+@pytest.mark.parametrize("limit", [0, 65_536, 66_000])
+def test_a_realised_loss_is_counted_sample_by_sample(limit):
+    rng = np.random.default_rng(2)
+    labels = np.tile(np.arange(3), 20).astype(np.int32)
+    logits = np.full((60, 2, 3), -40, np.int8)
+    wrong = rng.random((60, 2)) < (0.5, 0.1)
+    for k in (0, 1):
+        logits[np.arange(60), k, (labels + wrong[:, k]) % 3] = 40
+    logits[::4, 0] = 0  # undecided: the sum is three times a sure one's
+    trace = Trace(logits, logits, np.zeros(60, np.uint8), labels)
+    about = {"scales": [0.2], "macs": [50, 110], "backbone_macs": 100}
+    keys = ("confidence", "reference", "threshold", "bound", "samples", "loss", "exit_rate")
+    reference = np.arange(60) % 10 != 0
+    found = figures._realised(dict.fromkeys(keys) | {"limit": limit, "points": 1.0}, trace, reference, about)
+
+    early = np.zeros(60, bool) if limit == 0 else np.arange(60) % 4 != 0
+    right = np.where(early, ~wrong[:, 0] & early, ~wrong[:, 1])
+    assert found["exit_rate"] == early.mean()
+    assert found["accuracy"] == right.mean()
+    assert found["loss"] == pytest.approx(100 * (reference.mean() - right.mean()))
+    assert found["loss_interval"][0] < found["loss"] < found["loss_interval"][1]
+    assert found["macs"] == pytest.approx(np.where(early, 50, 110).mean())
+
+
+def test_a_sample_at_the_very_limit_leaves():
+    logits = np.array([[[9, 0], [0, 9]], [[8, 0], [0, 9]]], np.int8)
+    trace = Trace(logits, logits, np.zeros(2, np.uint8), np.zeros(2, np.int32))
+    about = {"scales": [0.1], "macs": [1, 2], "backbone_macs": 2}
+    keys = ("confidence", "reference", "threshold", "bound", "samples", "loss", "exit_rate")
+    for limit, leave in zip(sums(logits[:, 0], 0.1), (0.5, 1.0), strict=True):
+        chosen = dict.fromkeys(keys) | {"limit": int(limit), "points": 1.0}
+        assert figures._realised(chosen, trace, np.ones(2, bool), about)["exit_rate"] == leave
+
+
 def test_float_scores_are_swept_like_every_threshold_by_itself():
     rng = np.random.default_rng(1)
     scores = {name: np.round(rng.dirichlet(np.ones(3), 60), 1) for name in ("early", "final", "backbone")}
@@ -177,7 +216,8 @@ def test_the_document_says_whether_the_effect_exists():
     assert "early view exists here**: +1.00 ± 0.20 (+0.50 to +1.50) points" in told((0.01, 0.012, 0.008))
     nothing = told((0.01, -0.012, 0.001))
     assert "early view is not shown here**" in nothing
-    assert "The paper claims +0.9 points from one pair. The interval includes the paper's figure." in nothing
+    assert "The paper claims +0.9 points from one pair" in nothing
+    assert "includes that figure" in nothing
     assert "does not exist here; the opposite does" in told((-0.01, -0.012, -0.01))
 
 
@@ -206,13 +246,13 @@ def test_a_document_links_only_what_lies_beside_it(tmp_path):
 
 def test_results_of_other_kinds_are_not_overwritten(tmp_path):
     (tmp_path / "results.json").write_text('{"format": "something else"}')
-    with pytest.raises(TrecxError, match="is not of format"), results.updating(tmp_path):
+    with pytest.raises(TrecxError, match="is not of format"), results.updating(tmp_path, "kws"):
         pass
     assert (tmp_path / "results.json").read_text() == '{"format": "something else"}'
 
 
 def test_results_come_back_as_they_were_written(tmp_path):
-    with results.updating(tmp_path) as tasks:
+    with results.updating(tmp_path, "kws") as tasks:
         tasks["kws"] = entry()
     assert results.read(tmp_path)["kws"] == entry()
 
@@ -261,6 +301,14 @@ def test_seeds_are_counted_or_named(text, found):
     assert seeds(text) == found
 
 
+@pytest.mark.parametrize(
+    ("numbers", "text"), [((1, 2, 3), "3"), ((4, 7), "4,7"), ((5,), "5-5"), ((1, 3, 4, 5), "1,3-5"), ((1,), "1")]
+)
+def test_seeds_are_written_as_they_are_read(numbers, text):
+    assert as_written(numbers) == text
+    assert seeds(text) == numbers
+
+
 @pytest.mark.parametrize("text", ["", "x", "1,", "3-", "-2"])
 def test_what_are_no_seeds_is_refused(text):
     with pytest.raises(TrecxError):
@@ -278,6 +326,14 @@ def test_the_best_found_is_a_variant_where_the_task_names_it():
     task = replace(TASK, attachments=(TASK.attachments[0], best))
     assert [v.name for v in variants(task)] == [WITH, WITHOUT, FOUND]
     assert variants(task)[1].attachment.view is None
+
+
+def test_a_task_without_the_papers_exit_is_reproduced_with_its_first():
+    own = replace(TASK.attachments[0], name="own")
+    found = variants(replace(TASK, attachments=(own, replace(own, name="second"))))
+    assert [(v.name, v.attachment.name) for v in found] == [(WITH, "own"), (WITHOUT, "own")]
+    alone = replace(own, name=BEST, view=None)
+    assert [(v.name, v.attachment) for v in variants(replace(TASK, attachments=(alone,)))] == [(WITHOUT, alone)]
 
 
 def test_options_that_cannot_work_are_refused_at_once(tmp_path):

@@ -18,7 +18,7 @@ from trecx.learn import weights
 from trecx.learn.batches import batches, probabilities, shifted
 from trecx.learn.exits.trecx import FILTER, VIEW, TRecX
 from trecx.learn.keras import keras, save
-from trecx.learn.loop import learning_rate
+from trecx.learn.loop import Checkpoints, Stage, fit, learning_rate, logits_model
 from trecx.learn.settings import TrainSettings, settings_for
 from trecx.learn.train import attach, copied_epochs, plain, train, train_backbone
 
@@ -265,6 +265,38 @@ def test_a_teacher_changes_the_training_of_backbone_and_exits(whole_run, tmp_pat
     histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("alone", "taught")]
     assert histories[0]["settings"]["teacher"] is None
     assert histories[1]["settings"]["teacher"] == "backbone.keras"
+
+
+def test_soft_targets_count_as_much_at_every_temperature(tmp_path):
+    """Hinton, Vinyals and Dean (arXiv:1503.02531): gradients of soft targets shrink with the squared temperature."""
+    heat, share = 3.0, 0.7
+    settings = replace(SHORT, distillation=share, temperature=heat, mixup=0.0, time_shift=0)
+    settings = replace(settings, batch=40, steps_per_epoch=None, class_balance=0.0, source_weights=())
+    student, teacher = linear(1), linear(2)
+    logits, scores = (logits_model(model, ("final",))(DATA.train.x).numpy() for model in (student, teacher))
+    stage = Stage("backbone", 0, student, ("final",), (1.0,), 1, teacher=teacher)
+    assert len(list(batches(DATA.train, CLASSES, settings, (0, 0)))) == 1  # whose loss is told before the step
+    checkpoints = Checkpoints(tmp_path / "checkpoint.npz", "")
+    (record,) = fit(stage, DATA.train, settings, checkpoints, dict, quietly)
+
+    def cross_entropy(wanted, found):
+        shifted = found - found.max(-1, keepdims=True)
+        return -(wanted * (shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))).sum(-1).mean()
+
+    hot = np.exp((scores - scores.max(-1, keepdims=True)) / heat)
+    soft = heat**2 * cross_entropy(hot / hot.sum(-1, keepdims=True), logits / heat)
+    hard = cross_entropy(np.eye(CLASSES)[DATA.train.y], logits)
+    # float32 against float64; without the factor the soft part would be a ninth.
+    assert record["loss_final"] == pytest.approx((1 - share) * hard + share * soft, rel=1e-4)
+
+
+def linear(seed: int):
+    """A model of one layer on inputs scaled to about 1, with weights from a seed."""
+    image = keras().Input(TASK.input_shape)
+    x = keras().layers.Rescaling(0.05)(image)
+    initial = keras().initializers.RandomNormal(0, 0.1, seed=seed)
+    logits = keras().layers.Dense(CLASSES, kernel_initializer=initial)(keras().layers.Flatten()(x))
+    return keras().Model(image, keras().layers.Softmax(name="final")(logits))
 
 
 def backbone_of(folder):

@@ -1,44 +1,30 @@
 """The figures of one seed, from its answers to validation and test samples."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trecx import exits as door
+from trecx import criteria
 from trecx.judge.calibrate import paired_interval
-from trecx.judge.sweep import exit_intervals, sweep
+from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
 from trecx.learn.train import SCORES
+from trecx.reproduce.damage import BACKBONE_TRACE, CALIBRATION, TEST, TRACE, TRAIN, VALIDATION, read
 from trecx.reproduce.plan import POINTS
-from trecx.reproduce.seed import BACKBONE_TRACE, CALIBRATION, INT8, TEST, TRACE, TRAIN, VALIDATION
 from trecx.reproduce.stage import kept
-from trecx.steps.pair import BACKBONE
 
 # Where curves are kept: shares that leave early, and points lost against the backbone.
 RATES = tuple(round(0.02 * k, 2) for k in range(51))
 LOST = tuple(round(0.1 * k, 1) for k in range(51))
 
 
-def complete(folder: Path) -> bool:
-    """Whether a seed has gone all the way, and its parts belong together."""
-    stages = [kept(folder / name) for name in (TRAIN, INT8, VALIDATION, TEST)]
-    _, _, validation, test = stages
-    if any(stage is None for stage in stages) or validation is None or test is None:
-        return False
-    models = {name: door.sha256(file) for name, file in _models(folder).items() if file.is_file()}
-    if not models == validation["configuration"]["models"] == test["configuration"]["models"]:
-        return False
-    return bool((_json(folder / CALIBRATION) or {}).get("from", {}).get("validation") == validation["sha256"])
-
-
 def of(folder: Path, number: int) -> dict[str, Any]:
     """All figures of a complete seed, for results.json; accuracies and savings are shares, losses are points."""
     trained, test = kept(folder / TRAIN), kept(folder / TEST)
-    calibration = _json(folder / CALIBRATION)
-    assert trained is not None and test is not None and calibration is not None
+    calibration = read(folder / CALIBRATION)
+    assert trained is not None and test is not None
     about = test["about"]
     names, macs, backbone_macs = about["exits"], about["macs"], about["backbone_macs"]
     trace, plain = Trace.load(folder / TEST / TRACE), Trace.load(folder / TEST / BACKBONE_TRACE)
@@ -89,9 +75,8 @@ class _Curve:
 
 def _realised(chosen: dict[str, Any], trace: Trace, reference: np.ndarray, about: dict[str, Any]) -> dict[str, Any]:
     """A calibrated threshold, and what it does on test samples."""
-    limit = chosen["limit"]
-    intervals = exit_intervals(trace, about["scales"])
-    taken = ((intervals[..., 0] <= limit) & (limit < intervals[..., 1])).argmax(axis=1)
+    scales = tuple(about["scales"])
+    taken = criteria.exit_taken(trace.logits, scales, (chosen["limit"],) * len(scales))
     right = trace.right()[np.arange(len(trace)), taken]
     only_reference, only_exits = int((reference & ~right).sum()), int((right & ~reference).sum())
     low, high = paired_interval(only_reference, only_exits, len(trace))
@@ -138,19 +123,6 @@ def _float_scores(path: Path) -> dict[str, np.ndarray]:
     """Float scores `(n, classes)` of every exit and of the backbone on test samples, and their labels."""
     with np.load(path, allow_pickle=False) as file:
         return {name.removeprefix("test_"): file[name] for name in file.files if name.startswith("test_")}
-
-
-def _models(folder: Path) -> dict[str, Path]:
-    files = [file for file in sorted((folder / INT8).glob("*.tflite")) if file.name != BACKBONE]
-    return {"backbone": folder / INT8 / BACKBONE, **({"model": files[0]} if files else {})}
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _share(right: np.ndarray) -> float:

@@ -16,13 +16,13 @@ from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge.record import record
 from trecx.judge.trace import Trace
 from trecx.pipeline import COMPILE
-from trecx.reproduce.seed import BACKBONE_TRACE, TEST, TRACE, Job, models
+from trecx.reproduce.damage import BACKBONE_TRACE, TEST, TRACE
+from trecx.reproduce.seed import Job, models
 from trecx.reproduce.stage import finish, finished
 from trecx.steps.data import quantized
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 
-FOLDER = "instructions"
 SAMPLES = 20
 
 

@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import Any
 
 from trecx.judge.calibrate import FINAL_EXIT
-from trecx.reproduce.plan import OBSERVED, POINTS
+from trecx.reproduce.plan import OBSERVED, PAPER, POINTS, TITLES
 from trecx.reproduce.statistics import NOT_SHOWN, ONE_SEED, OPPOSITE, SHOWN
 
 FILE = "results.md"
@@ -16,15 +16,17 @@ HEAD = """# Results
 
 The early exits of T-RecX on MLPerf Tiny's tasks, trained, quantized to int8, compiled and judged by trecx. Each task's
 part is written by the command that it begins with, which trains what is missing and goes on where it was interrupted.
-The same figures for machines, with every seed, configuration and hash: [results.json](results.json). Words:
+The same figures for machines, with every seed, configuration and hash: [results.json](results.json). Where the weights
+that seeds start from come from: [training.md](training.md). Words:
 
-- *Loss* is accuracy lost against the backbone alone, on the same samples and in the same arithmetic, in points.
+- *Loss* is accuracy lost against the backbone alone, on the same samples and in the same arithmetic, in points. While
+  thresholds are chosen it may be against the model's own final exit; a task's part says so where it was.
 - *Saved* is the share of the backbone's multiply-accumulates (MACs) that is saved in the mean, in per cent; below 0 the
   exits cost more than they save.
 - *A ± s (l to h)* is a mean over seeds, the sample deviation, and the 95 % t-interval of the mean.
 - *Calibrated*: the threshold was chosen on validation samples, so that an upper bound of the loss at the stated
   one-sided confidence stays within a target, or the observed loss. It was written down before an int8 model answered a
-  test sample.
+  test sample. With a bound nothing leaves at iso-accuracy: the bound is above 0 even where no answer differs.
 - *Chosen on test*: the threshold was chosen on the very test samples that it is judged on, as the paper did. No product
   can do that; these rows are for comparison with the paper only.
 """
@@ -45,9 +47,10 @@ def _task(name: str, entry: dict[str, Any], docs: Path) -> str:
     variants, published = entry["variants"], entry["published"]
     parts = [
         f"## {name}: {entry['title']}",
-        _command(name, entry),
+        _command(entry),
         *map(_wrapped, _protocol(entry)),
         _exits(variants),
+        _trainings(variants),
         _compared(entry["paired"], published),
         "Accuracy on test samples, per cent:",
         _accuracy(variants, published),
@@ -56,7 +59,7 @@ def _task(name: str, entry: dict[str, Any], docs: Path) -> str:
         "MACs saved, per cent, thresholds chosen on test samples, as the paper did, and what was published:",
         _savings_on_test(variants, published),
         "Calibration: target, bound and realised loss in points, means over seeds:",
-        _calibration(variants),
+        _calibration(variants, _own_final(entry)),
         _kept_promises(variants),
         "Each seed at one point, loss on test samples with its paired 95 % interval:",
         _each_seed(variants),
@@ -64,19 +67,14 @@ def _task(name: str, entry: dict[str, Any], docs: Path) -> str:
         *_pictures(name, docs),
     ]
     if (docs / f"tried-{name}.md").is_file():
-        parts.append(f"What was tried, and how the best was found: [tried-{name}.md](tried-{name}.md).")
+        told = "What the data are not, what was tried, and how the best was found"
+        parts.append(f"{told}: [tried-{name}.md](tried-{name}.md).")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _command(name: str, entry: dict[str, Any]) -> str:
-    """The command that regenerates a task's part."""
-    variants = entry["variants"].values()
-    configuration = next(iter(variants))["configuration"]
-    weights = configuration["settings"]["weights"]
-    options = ["" if entry["backbone"] else f" --weights {weights}"]
-    options += [f" --teacher {teacher}" if (teacher := configuration["settings"]["teacher"]) else ""]
-    options += [" --against final" if _own_final(entry) else ""]
-    return f"    trecx reproduce {name} --data DIR{''.join(options)} --seeds {max(len(v['seeds']) for v in variants)}"
+def _command(entry: dict[str, Any]) -> str:
+    """The command that regenerates a task's part; several where seeds of variants differ."""
+    return "\n".join(f"    {command}" for command in entry["commands"])
 
 
 def _own_final(entry: dict[str, Any]) -> bool:
@@ -99,21 +97,21 @@ def _protocol(entry: dict[str, Any]) -> list[str]:
         f"{splits['calibration']['samples']:,} validation samples{sources}; settings and loss weights are those of "
         "the recipe, which was chosen on validation samples too. An int8 model answers test samples once, after that."
     )
+    origins = f"Sources: {'; '.join(f'{of}: {said}' for of, said in entry['sources'].items())}."
     configuration = next(iter(variants.values()))["configuration"]
     settings, hashes = configuration["settings"], configuration["weights"]
-    given = f"the trained backbone `{settings['weights']}` (SHA-256 {hashes['weights'][:16]}…)"
+    file = settings["weights"] or ""
+    hashed = "SHA-256" if Path(file).suffix else "SHA-256 over the folder's names and contents"
+    given = f"the trained backbone `{file}` ({hashed} {(hashes['weights'] or '')[:16]}…)"
     begun = "one backbone, which this command trained from scratch," if entry["backbone"] else given
-    epochs = {v["title"]: v["configuration"]["settings"]["epochs"] for v in variants.values()}
-    lengths = sorted(set(epochs.values()))
-    each = f"{lengths[0]} epochs" if len(lengths) == 1 else ", ".join(f"{n} epochs ({t})" for t, n in epochs.items())
-    frozen = [v["title"] for v in variants.values() if v["configuration"]["settings"]["frozen"]]
+    left = "; ".join(f"{TITLES[one['variant']]} {one['seed']} ({one['reason']})" for one in entry["left_out"])
     teacher = f" Teacher: `{settings['teacher']}` (SHA-256 {hashes['teacher'][:16]}…)." if settings["teacher"] else ""
     training = (
-        f"Every seed starts from {begun} and trains it jointly with the exits for {each}. Seeds vary that training and "
+        f"Every seed starts from {begun} and trains it with the exits as said below. Seeds vary that training and "
         "the samples that fix the int8 ranges, not the backbone at the start, which is also the baseline: its int8 "
         f"accuracy varies with the quantization only.{teacher}"
-        + (f" The backbone is frozen in: {', '.join(frozen)}." if frozen else "")
         + f" Seeds: {'; '.join(_seeds(v) for v in variants.values())}."
+        + (f" Left out: {left}." if left else "")
     )
     proven = min(s["proven_samples"] for v in variants.values() for s in v["seeds"])
     exact = (
@@ -121,13 +119,14 @@ def _protocol(entry: dict[str, Any]) -> list[str]:
         f"{proven:,} test samples was compared with tflite-micro {entry['versions']['tflite-micro']}'s."
     )
     own = (
-        "Thresholds were chosen against each model's own final exit: the weights at the start have seen the validation "
-        "samples, on which they are too right to be a measure. What is left of that makes the final exit look better "
-        "than it is on new samples, and the thresholds too careful. Realised losses are against the backbone alone."
+        "Thresholds were chosen against each model's own final exit: the weights at the start have seen the "
+        "validation samples, on which they are too right to be a measure. What is left of that makes a final exit look "
+        "better than it is on new samples. Validation losses and bounds are against the own final exit, test losses "
+        "against the backbone alone: they part where training has made the final exit worse than the backbone."
     )
     late = [v["title"] for v in variants.values() if not all(s["chosen_before_test"] for s in v["seeds"])]
     again = f"Recalibrated on the same validation answers after test samples had been judged: {', '.join(late)}."
-    return [data, training, exact, *([own] if _own_final(entry) else []), *([again] if late else [])]
+    return [data, origins, training, exact, *([own] if _own_final(entry) else []), *([again] if late else [])]
 
 
 def _exits(variants: dict[str, Any]) -> str:
@@ -147,11 +146,33 @@ def _exits(variants: dict[str, Any]) -> str:
     return f"{table(head, rows)}\n\nThe backbone alone takes {backbone:,} MACs."
 
 
+def _trainings(variants: dict[str, Any]) -> str:
+    """How each variant was trained, as far as it says how well."""
+    rows = []
+    for variant in variants.values():
+        settings, attachment = variant["configuration"]["settings"], variant["configuration"]["attachment"]
+        weight = attachment["early_weight"] if settings["early_weight"] is None else settings["early_weight"]
+        steps = f" of {settings['steps_per_epoch']:,} batches" if settings["steps_per_epoch"] else ""
+        release = f"{settings['release']:.2f}" if attachment["view"] else "–"
+        rows.append(
+            [
+                variant["title"],
+                "frozen" if settings["frozen"] else "learns on",
+                f"{settings['epochs']}{steps}",
+                f"{settings['batch']}",
+                f"{settings['learning_rate']:g}, {settings['schedule']}",
+                f"{weight:g} (paper: {attachment['early_weight']:g})" if attachment["name"] == PAPER else f"{weight:g}",
+                release,
+                f"{100 * settings['distillation']:g} %",
+            ]
+        )
+    head = ["", "backbone", "epochs", "batch", "learning rate", "early exit's loss weight", "copies released after"]
+    return table([*head, "targets from the teacher"], rows)
+
+
 def _seeds(variant: dict[str, Any]) -> str:
     numbers = ", ".join(str(seed["seed"]) for seed in variant["seeds"])
-    left = variant["left_out"]
-    other = f" (left out, trained with another configuration: {', '.join(map(str, left))})" if left else ""
-    return f"{variant['title']} {numbers}{other}"
+    return f"{variant['title']} {numbers}"
 
 
 def _compared(pairs: Sequence[dict[str, Any]], published: dict[str, Any] | None) -> str:
@@ -176,13 +197,19 @@ def _compared(pairs: Sequence[dict[str, Any]], published: dict[str, Any] | None)
         NOT_SHOWN: "is not shown here",
         ONE_SEED: "cannot be told from one pair of seeds",
     }[final["verdict"]]
-    inside = ""
-    if final["claimed"] is not None and final["low"] is not None:
-        within = final["low"] <= final["claimed"] <= final["high"]
-        inside = f" The interval {'includes' if within else 'excludes'} the paper's figure."
+    inside = "".join(
+        f" The interval in {one['what'].rsplit(', ', 1)[-1]} "
+        f"{'includes' if one['low'] <= one['claimed'] <= one['high'] else 'excludes'} that figure."
+        for one in pairs
+        if one["claimed"] is not None and one["low"] is not None
+    )
+    scope = (
+        " Intervals are over seeds of this training, which goes on from one trained backbone and is judged on one test "
+        "set. The paper trains from scratch; of that training they say nothing."
+    )
     lead = f"**A gain of the final exit's accuracy by early view {verdict}**: {_signed(final)} points.{claim}{inside}"
     head = ["with minus without early view, points", "paper", "mean (95 % interval)", "pairs", "effect"]
-    return f"{_wrapped(lead)}\n\n{table(head, rows)}"
+    return f"{_wrapped(lead + scope)}\n\n{table(head, rows)}"
 
 
 def _accuracy(variants: dict[str, Any], published: dict[str, Any] | None) -> str:
@@ -245,7 +272,7 @@ def _reached(one: dict[str, Any]) -> str:
     return _share(one["saving"]) + part
 
 
-def _calibration(variants: dict[str, Any]) -> str:
+def _calibration(variants: dict[str, Any], own: bool) -> str:
     rows = []
     for variant in variants.values():
         for one in variant["summary"]["calibrated"]:
@@ -260,8 +287,9 @@ def _calibration(variants: dict[str, Any]) -> str:
                     f"{one['within']} of {one['seeds']}" + (f", {one['never']} never leave" if one["never"] else ""),
                 ]
             )
-    head = ["", "target", "chosen", "validation loss", "bound", "test loss", "leave early", "saved", "seeds within"]
-    return table(head, rows)
+    against = "own final exit" if own else "backbone"
+    chosen = ["target", "chosen", f"validation loss ({against})", "bound of it", "test loss (backbone)"]
+    return table(["", *chosen, "leave early", "saved", "seeds within"], rows)
 
 
 def _kept_promises(variants: dict[str, Any]) -> str:

@@ -31,7 +31,8 @@ def draw(name: str, entry: dict[str, Any], folder: Path) -> tuple[Path, ...]:
         of(axes, entry)
         figure.text(0.1, 0.95, entry["title"], fontsize=13, fontweight="bold", va="center")
         figure.text(0.1, 0.897, _subtitle(kind, entry), color=style.PLAIN, va="center", fontsize=8.5)
-        axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+        legend = axes.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=8.5, loc="lower right")
+        legend.set_zorder(7)
         found += _save(figure, folder, f"results-{name}-{kind}")
     if not counted:
         (folder / f"results-{name}-instructions.png").unlink(missing_ok=True)
@@ -66,13 +67,15 @@ def _subtitle(kind: str, entry: dict[str, Any]) -> str:
 
 def _macs(axes: Any, entry: dict[str, Any]) -> None:
     costs = {name: [*_exits(variant), _backbone(variant)] for name, variant in entry["variants"].items()}
-    _accuracy(axes, entry, costs, "mean multiply-accumulates per inference (millions)")
+    paper = "paper, relative to its own backbone"
+    _accuracy(axes, entry, costs, "mean multiply-accumulates per inference (millions)", paper)
 
 
 def _instructions(axes: Any, entry: dict[str, Any]) -> None:
     counted = {name: variant["instructions"] for name, variant in entry["variants"].items()}
     costs = {name: [*one["exits"], one["backbone"]] for name, one in counted.items()}
-    _accuracy(axes, entry, costs, "mean instructions per inference on a Cortex-M4 (millions)")
+    paper = "paper, if instructions fell like its FLOPs"
+    _accuracy(axes, entry, costs, "mean instructions per inference on a Cortex-M4 (millions)", paper)
 
 
 def _exits(variant: dict[str, Any]) -> list[float]:
@@ -83,8 +86,11 @@ def _backbone(variant: dict[str, Any]) -> float:
     return float(variant["seeds"][0]["macs"]["backbone"])
 
 
-def _accuracy(axes: Any, entry: dict[str, Any], costs: Mapping[str, Sequence[float]], label: str) -> None:
-    """Accuracy over mean cost; `costs` of a variant are those to the early and the final exit, and of the backbone."""
+def _accuracy(axes: Any, entry: dict[str, Any], costs: Mapping[str, Sequence[float]], label: str, paper: str) -> None:
+    """Accuracy over mean cost; `costs` of a variant are those to the early and the final exit, and of the backbone.
+
+    `paper` names the paper's points, which are placed by its savings of FLOPs.
+    """
     for name, variant in entry["variants"].items():
         early, final, _ = costs[name]
         cost = (np.asarray(RATES) * early + (1 - np.asarray(RATES)) * final) / _MILLION
@@ -100,7 +106,7 @@ def _accuracy(axes: Any, entry: dict[str, Any], costs: Mapping[str, Sequence[flo
     axes.plot(alone / _MILLION, 100 * plain, "D", color=style.PLAIN, ms=6.5, zorder=4, label="backbone alone")
     if (cuts := _published(entry)) is not None:
         places = [((1 - cut / 100) * alone / _MILLION, 100 * plain - lost) for lost, cut in cuts]
-        _paper(axes, places, "paper, relative to its own backbone")
+        _paper(axes, places, paper)
     _chosen_legend(axes)
     axes.set_xlabel(label, color=style.PLAIN)
     axes.set_ylabel("accuracy (%)", color=style.PLAIN)
@@ -133,13 +139,17 @@ def _band(axes: Any, x: np.ndarray, rows: np.ndarray, color: str, label: str) ->
 
 
 def _chosen(axes: Any, x: float, y: float, color: str, filled: bool) -> None:
-    axes.plot(x, y, "o", color=color if filled else "white", mec="white" if filled else color, mew=1.4, ms=8, zorder=5)
+    # A ring is wider than a dot, so that both are seen where they meet.
+    if filled:
+        axes.plot(x, y, "o", color=color, mec="white", mew=1.0, ms=7, zorder=6)
+    else:
+        axes.plot(x, y, "o", color="white", mec=color, mew=1.4, ms=10, zorder=5)
 
 
 def _chosen_legend(axes: Any) -> None:
     quiet = {"color": style.QUIET, "linestyle": "", "marker": "o"}
     axes.plot([], [], ms=7, label="calibrated with a bound (means)", **quiet)
-    axes.plot([], [], ms=7, mfc="white", mew=1.4, label="calibrated as observed (means)", **quiet)
+    axes.plot([], [], ms=9, mfc="white", mew=1.4, label="calibrated as observed (means)", **quiet)
 
 
 def _paper(axes: Any, places: Sequence[tuple[float, float]], label: str) -> None:

@@ -1,6 +1,7 @@
 """What a reproduction runs: variants of the exits and seeds, and what a person chose."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlperf_tiny.attachment import Attachment
@@ -56,10 +57,15 @@ class Variant:
 
 
 def variants(task: Task) -> tuple[Variant, ...]:
-    """The paper's exit with and without early view, and the best found, where the task names it."""
-    found = [Variant(WITH, TITLES[WITH], attachment(task, PAPER))]
-    found.append(Variant(WITHOUT, TITLES[WITHOUT], attachment(task, PAPER, early_view=False)))
-    if any(one.name == BEST for one in task.attachments):
+    """The paper's exit with and without early view, and the best found, where the task names it.
+
+    A task that names no exit as the paper's is reproduced with its first; one without early view is one variant.
+    """
+    named = {one.name: one for one in task.attachments}
+    base = attachment(task, PAPER if PAPER in named else None)
+    found = [] if base.view is None else [Variant(WITH, TITLES[WITH], base)]
+    found.append(Variant(WITHOUT, TITLES[WITHOUT], replace(base, view=None)))
+    if BEST in named and named[BEST] is not base:
         found.append(Variant(FOUND, TITLES[FOUND], attachment(task, BEST)))
     return tuple(found)
 
@@ -98,3 +104,17 @@ def seeds(text: str) -> tuple[int, ...]:
         return tuple(found)
     except ValueError as error:
         raise TrecxError(f"{text!r} are no seeds.", 'Give how many ("5"), or which ("1,3" or "4-6").') from error
+
+
+def as_written(numbers: Sequence[int]) -> str:
+    """Rising seeds in a person's words: what `seeds` reads as these."""
+    if tuple(numbers) == tuple(range(1, len(numbers) + 1)):
+        return str(len(numbers))
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    one = "{0}-{0}" if len(numbers) == 1 else "{0}"  # one number alone would be how many
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else one.format(part[0]) for part in parts)

@@ -6,8 +6,9 @@ from typing import Any
 
 from mlperf_tiny.task import Task
 from trecx.console import Console
-from trecx.reproduce import figures, instructions, markdown, pictures, results
+from trecx.reproduce import instructions, markdown, pictures, results, together
 from trecx.reproduce import seed as seeds
+from trecx.reproduce.damage import INSTRUCTIONS
 from trecx.reproduce.material import Material
 from trecx.reproduce.plan import BACKBONE, Options, order
 from trecx.reproduce.stage import held
@@ -25,8 +26,8 @@ def run(name: str, options: Options, console: Console) -> dict[str, Any]:
     if not options.report_only:
         train(chosen, options, out, console)
     with console.step("results") as step:
-        entry = results.collect(chosen, out)
-        with results.updating(options.docs) as tasks:
+        entry = results.collect(chosen, out, name)
+        with results.updating(options.docs, chosen.name) as tasks:
             tasks[chosen.name] = entry
             drawn = pictures.draw(chosen.name, entry, options.docs)
         step.outcome = ", ".join((results.FILE, markdown.FILE, *(path.name for path in drawn)))
@@ -34,7 +35,10 @@ def run(name: str, options: Options, console: Console) -> dict[str, Any]:
 
 
 def train(chosen: Task, options: Options, out: Path, console: Console) -> None:
-    """Bring the chosen seeds of the chosen variants up to date; those that another process holds are left to it."""
+    """Bring the chosen seeds of the chosen variants up to date; those that another process holds are left to it.
+
+    Raises TrecxError, before anything is trained, where they could not be reported with what is there already.
+    """
     planned = order(chosen, options)
     material = read(chosen, options, console)
     weights = backbone(material, options, out / BACKBONE, console)
@@ -43,6 +47,9 @@ def train(chosen: Task, options: Options, out: Path, console: Console) -> None:
         for variant, number in planned
     ]
     seeds.check(jobs)
+    taken = {job.folder for job in jobs}
+    others = [seed for seed in together.seeds(out) if seed.folder not in taken]
+    together.require_joinable(others, seeds.terms(jobs[0]))
     for job in jobs:
         with console.step(f"seed {job.seed}") as step, held(job.folder) as mine:
             changed = mine and seeds.run(job, step)
@@ -68,14 +75,12 @@ def count(jobs: Sequence[seeds.Job], out: Path, console: Console) -> None:
     """Count the instructions of each variant's first seed that is complete."""
     firsts: dict[str, seeds.Job] = {}
     for job in sorted(jobs, key=lambda job: job.seed):
-        if figures.complete(job.folder):
+        if together.unfinished(job.folder) is None:
             firsts.setdefault(job.variant.name, job)
     for name, job in firsts.items():
         with console.step("count") as step, held(out / name) as mine:
             said = (
-                instructions.count(job, out / name / instructions.FOLDER, step)
-                if mine
-                else "another process is at work on it"
+                instructions.count(job, out / name / INSTRUCTIONS, step) if mine else "another process is at work on it"
             )
             step.outcome = f"{job.variant.title}{': ' if said else ''}{said}"
 

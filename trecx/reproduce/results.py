@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -11,62 +12,122 @@ from pathlib import Path
 from typing import Any
 
 from mlperf_tiny.task import Task
+from trecx import exits as door
 from trecx.errors import TrecxError
-from trecx.reproduce import figures, instructions, markdown
-from trecx.reproduce.plan import BACKBONE, OBSERVED, POINTS, TITLES, WITH, WITHOUT
-from trecx.reproduce.seed import TRAIN
-from trecx.reproduce.stage import alike, kept
+from trecx.learn.train import BACKBONE as BACKBONE_WEIGHTS
+from trecx.reproduce import figures, markdown, together
+from trecx.reproduce.damage import INSTRUCTIONS, TRAIN, misshapen, problems
+from trecx.reproduce.plan import (
+    BACKBONE,
+    OBSERVED,
+    POINTS,
+    TITLES,
+    WITH,
+    WITHOUT,
+    Options,
+    as_written,
+    variants,
+)
+from trecx.reproduce.stage import ANOTHER, alike, kept
 from trecx.reproduce.statistics import Summary, summary, verdict
 from trecx.run import write_json
 
 FORMAT, FILE = "trecx-results/1", "results.json"
 PUBLISHED = Path(__file__).with_name("published.json")
+OTHER_SETTINGS = "trained with another configuration"
 Entry = dict[str, Any]
 
 
-def collect(task: Task, out: Path) -> Entry:
-    """A task's entry of results.json, from the complete seeds in `out`; TrecxError where there is none."""
-    found = {name: variant for name in TITLES if (variant := _variant(out / name, name)) is not None}
-    if not found:
+def collect(task: Task, out: Path, name: str) -> Entry:
+    """A task's entry of results.json, from the complete seeds in `out`; `name` is what a person calls the task.
+
+    Raises TrecxError where there is none, where something is damaged, and where the seeds are not one experiment.
+    """
+    seeds = together.seeds(out)
+    beside = [out / BACKBONE, *(out / variant / INSTRUCTIONS for variant in TITLES)]
+    wrong = [f"{folder} is damaged: {'; '.join(lines)}." for folder in beside if (lines := problems(folder))]
+    if wrong := [*wrong, *together.damage(seeds)]:
+        raise TrecxError(wrong, "Without --report-only it is made again; a training only after you have deleted it.")
+    reasons = {seed: together.unfinished(seed.folder) for seed in seeds}
+    complete = [seed for seed in seeds if reasons[seed] is None]
+    if not complete:
         raise TrecxError(f"{out} holds no complete seed.", "Leave out --report-only to train them.")
-    about = next(iter(found.values()))["about"]
-    trained = kept(out / BACKBONE)
-    for variant in found.values():
-        del variant["about"]
+    terms = together.require_one(complete)
+    if terms["task"] != task.name:
+        raise TrecxError(f"{out} holds trainings of {terms['task']}, not of {task.name}.", "Choose another --out.")
+    groups = {v: of for v in TITLES if (of := {s.number: s.folder for s in complete if s.variant == v})}
+    found = {variant: _variant(out / variant, variant, of) for variant, of in groups.items()}
+    _require_one_recipe(found)
+    reasons |= {s: OTHER_SETTINGS for s in complete if s.number in found[s.variant]["left_out"]}
+    trained = _trained_backbone(out / BACKBONE, complete[0].folder)
+    document = kept(complete[0].folder / TRAIN)
+    assert document is not None
     return {
         "title": task.title,
-        **about,
-        "backbone": None if trained is None else trained["configuration"],
+        "commands": commands(task, name, found, terms, trained is not None),
+        **document["about"],
+        "backbone": trained,
         "variants": found,
+        "left_out": [{"variant": s.variant, "seed": s.number, "reason": why} for s, why in reasons.items() if why],
         "paired": paired(found, published(task.name)),
         "published": published(task.name),
     }
 
 
-def _variant(folder: Path, name: str) -> Entry | None:
-    """One variant: its configuration, seeds, and summary; None without a complete seed."""
-    numbers = sorted(int(path.name.removeprefix("seed")) for path in folder.glob("seed*") if path.name[4:].isdecimal())
-    trained = {n: kept(folder / f"seed{n}" / TRAIN) for n in numbers if figures.complete(folder / f"seed{n}")}
+def _variant(folder: Path, name: str, of: dict[int, Path]) -> Entry:
+    """One variant of complete seeds, by number: its configuration, the seeds of it, and their summary."""
+    trained = {n: kept(seed / TRAIN) for n, seed in of.items()}
     groups: list[list[int]] = []
     for number, document in trained.items():
         group = next((g for g in groups if alike(_common(trained[g[0]]), _common(document))), None)
         groups.append([number]) if group is None else group.append(number)
-    if not groups:
-        return None
     chosen = max(groups, key=len)
-    document = trained[chosen[0]]
-    assert document is not None
-    seeds = [figures.of(folder / f"seed{n}", n) for n in chosen]
-    counted = kept(folder / instructions.FOLDER)
+    seeds = [figures.of(of[n], n) for n in chosen]
+    counted = kept(folder / INSTRUCTIONS)
+    models = [seed["sha256"]["model"] for seed in seeds]
+    current = counted is not None and counted["configuration"]["models"]["model"] in models
     return {
         "title": TITLES[name],
-        "configuration": _common(document),
+        "configuration": _common(trained[chosen[0]]),
         "left_out": [n for n in trained if n not in chosen],
         "seeds": seeds,
-        "instructions": None if counted is None else counted["about"],
+        "instructions": counted["about"] if counted is not None and current else None,
         "summary": summarise(seeds),
-        "about": document["about"],
     }
+
+
+def _require_one_recipe(variants: dict[str, Entry]) -> None:
+    """Raise TrecxError where the two variants that are compared in pairs differ in more than the early view."""
+    if WITH not in variants or WITHOUT not in variants:
+        return
+    one, other = (variants[name]["configuration"]["settings"] for name in (WITH, WITHOUT))
+    different = [key for key in one if key in other and one[key] != other[key]]
+    told = "; ".join(f"{key} is {one[key]} {TITLES[WITH]}, {other[key]} {TITLES[WITHOUT]}" for key in different)
+    if told:
+        raise TrecxError(f"Both variants of the pair need the same settings: {told}.", ANOTHER)
+
+
+def _trained_backbone(folder: Path, seed: Path) -> Entry | None:
+    """The configuration of the backbone in `folder`, where it is what a seed started from; None where it was given."""
+    document, started = kept(folder), kept(seed / TRAIN)
+    if document is None or started is None:
+        return None
+    own = door.sha256(folder / BACKBONE_WEIGHTS) == started["configuration"]["weights"]["weights"]
+    return document["configuration"] if own else None
+
+
+def commands(task: Task, name: str, found: dict[str, Entry], terms: together.Terms, from_scratch: bool) -> list[str]:
+    """What gives these figures again: one command, or one per variant where they are not all there with equal seeds."""
+    settings = next(iter(found.values()))["configuration"]["settings"]
+    given = {"weights": None if from_scratch else settings["weights"], "teacher": settings["teacher"]}
+    chosen = {"against": terms[together.REFERENCE], "confidence": terms[together.CONFIDENCE]}
+    given |= {key: value for key, value in chosen.items() if value != getattr(Options, key)}
+    options = "".join(f" --{key} {shlex.quote(str(value))}" for key, value in given.items() if value is not None)
+    command = f"trecx reproduce {shlex.quote(Path(name).name)} --data DIR{options}"
+    seeds = {name: as_written([seed["seed"] for seed in variant["seeds"]]) for name, variant in found.items()}
+    if set(seeds) == {variant.name for variant in variants(task)} and len(set(seeds.values())) == 1:
+        return [f"{command} --seeds {next(iter(seeds.values()))}"]
+    return [f"{command} --only {name} --seeds {numbers}" for name, numbers in seeds.items()]
 
 
 def _common(document: Entry | None) -> Entry:
@@ -177,8 +238,11 @@ def published(name: str) -> Entry | None:
 
 
 @contextmanager
-def updating(docs: Path) -> Iterator[dict[str, Any]]:
-    """The results of all tasks, by name, to be changed; written back at the end, one process at a time."""
+def updating(docs: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The results of all tasks, by name, of which one is to be changed; written at the end, one process at a time.
+
+    Raises TrecxError before that where what is there of another task is not what a document can be made of.
+    """
     try:
         docs.mkdir(parents=True, exist_ok=True)
         handle = os.open(docs, os.O_RDONLY)
@@ -189,6 +253,7 @@ def updating(docs: Path) -> Iterator[dict[str, Any]]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         tasks = read(docs)
+        _require_printable({task: entry for task, entry in tasks.items() if task != name}, docs)
         yield tasks
         write(docs, tasks)
     finally:
@@ -206,9 +271,20 @@ def read(docs: Path) -> dict[str, Any]:
         raise TrecxError(
             f"{path} cannot be read: {error}.", "Move it away, and every task is reported anew."
         ) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT or not isinstance(document["tasks"], dict):
+    if misshapen(document, {"format": str, "tasks": dict}, FILE) or document["format"] != FORMAT:
         raise TrecxError(f"{path} is not of format {FORMAT}.", "Move it away, and every task is reported anew.")
     return dict(document["tasks"])
+
+
+def _require_printable(tasks: dict[str, Any], docs: Path) -> None:
+    wrong = []
+    for name, entry in tasks.items():
+        try:
+            markdown.text({name: entry}, docs)
+        except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+            wrong.append(f"{docs / FILE}: what it says of {name} cannot be used ({type(error).__name__}: {error}).")
+    if wrong:
+        raise TrecxError(wrong, "Move it away, and every task is reported anew.")
 
 
 def write(docs: Path, tasks: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@
 Thresholds are chosen and written before an int8 model answers a test sample.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,18 +18,28 @@ from trecx.learn import train as training
 from trecx.learn.exits import Method, method
 from trecx.learn.quantize import quantize
 from trecx.learn.settings import QuantizeSettings, TrainSettings, settings_for
+from trecx.reproduce import together
+from trecx.reproduce.damage import (
+    BACKBONE_TRACE,
+    CALIBRATION,
+    INT8,
+    TEST,
+    TRACE,
+    TRAIN,
+    VALIDATION,
+    calibration_problems,
+    read,
+)
 from trecx.reproduce.material import Material, file_sha256
 from trecx.reproduce.plan import BACKBONE_ALONE, OBSERVED, POINTS, Options, Variant
-from trecx.reproduce.stage import conflicts, finish, finished, kept, told
+from trecx.reproduce.stage import ANOTHER, conflicts, finish, finished, kept, told
 from trecx.run import write_json
 from trecx.steps import answers
 from trecx.steps.pair import Pair
 
-TRAIN, INT8, VALIDATION, TEST = "train", "int8", "validation", "test"
-CALIBRATION, TRACE, BACKBONE_TRACE, FUSED = "calibration.json", "trace.npz", "backbone.npz", "fused.json"
+FUSED = "fused.json"
 # The seed of the backbone that all seeds start from where none is given.
 BACKBONE_SEED = 1
-ANOTHER = "Choose another folder with --out, or delete what shall be trained again."
 
 
 @dataclass(frozen=True)
@@ -57,9 +66,7 @@ def backbone(material: Material, options: Options, folder: Path, step: Step) -> 
     settings = settings_for(material.task, None, material.data.source_weights, BACKBONE_SEED)
     settings = taught(settings, options)
     configuration = trained_from(material, settings)
-    if wrong := conflicts(folder, configuration):
-        raise TrecxError(wrong, ANOTHER)
-    if not finished(folder, configuration):
+    if not finished(folder, configuration, precious=True):
         with step.progress("batches") as progress:
             training.train_backbone(material.task, material.data, settings, folder, progress)
         finish(folder, configuration, material.about())
@@ -83,10 +90,16 @@ def trained_from(material: Material, settings: TrainSettings) -> dict[str, Any]:
 
 
 def check(jobs: Iterable[Job]) -> None:
-    """Raise TrecxError with every training that is there already, but with another configuration."""
-    wrong = [line for job in jobs for line in conflicts(job.folder / TRAIN, _training(job)[1])]
+    """Raise TrecxError with every training that is there already, but damaged or with another configuration."""
+    wrong = [line for job in jobs for line in conflicts(job.folder / TRAIN, trained_as(job)[1])]
     if wrong:
         raise TrecxError(wrong, ANOTHER)
+
+
+def terms(job: Job) -> together.Terms:
+    """What a seed will have to have in common with those that it is reported with."""
+    on = together.chosen(job.material.hashes["calibration"], job.options.confidence, job.options.against)
+    return together.terms(told(trained_as(job)[1])) | on
 
 
 def run(job: Job, step: Step) -> bool:
@@ -95,7 +108,7 @@ def run(job: Job, step: Step) -> bool:
     return any(changed)
 
 
-def _training(job: Job) -> tuple[TrainSettings, dict[str, Any]]:
+def trained_as(job: Job) -> tuple[TrainSettings, dict[str, Any]]:
     """Settings and configuration of a seed's training."""
     source_weights, attachment = job.material.data.source_weights, job.variant.attachment
     settings = settings_for(job.material.task, job.weights, source_weights, job.seed, attachment)
@@ -105,9 +118,9 @@ def _training(job: Job) -> tuple[TrainSettings, dict[str, Any]]:
 
 
 def _train(job: Job, step: Step) -> bool:
-    settings, configuration = _training(job)
+    settings, configuration = trained_as(job)
     folder = job.folder / TRAIN
-    if finished(folder, configuration):
+    if finished(folder, configuration, precious=True):
         return False
     with step.progress("batches") as progress:
         training.train(job.material.task, job.material.data, job.method, settings, folder, progress)
@@ -126,7 +139,7 @@ def _quantize(job: Job, step: Step) -> bool:
     with step.progress("converting") as progress:
         fused = quantize(task, data, job.method, job.folder / TRAIN, folder, settings, progress)
     write_json(folder / FUSED, list(fused))
-    finish(folder, configuration)
+    finish(folder, configuration, {"models": {file.name: file_sha256(file) for file in folder.glob("*.tflite")}})
     return True
 
 
@@ -166,7 +179,7 @@ def _calibrate(job: Job, step: Step) -> bool:
     confidence, against = job.options.confidence, job.options.against
     made_from = told({"validation": answered["sha256"], "confidence": confidence, "points": POINTS, "against": against})
     path = job.folder / CALIBRATION
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("from") == made_from:
+    if path.exists() and not calibration_problems(path) and read(path)["from"] == made_from:
         return False
     trace = Trace.load(job.folder / VALIDATION / TRACE)
     backbone = Trace.load(job.folder / VALIDATION / BACKBONE_TRACE).right()[:, -1]
@@ -182,6 +195,6 @@ def _calibrate(job: Job, step: Step) -> bool:
 
 
 def _test(job: Job, step: Step) -> bool:
-    chosen = json.loads((job.folder / CALIBRATION).read_text(encoding="utf-8"))["chosen"]
+    chosen = read(job.folder / CALIBRATION)["chosen"]
     limit = next(one["limit"] for one in reversed(chosen) if one["points"] == 1.0)
     return _answered(job, "test", (limit,) * (len(job.method.exits) - 1), step)

@@ -1,11 +1,11 @@
 """Stages of a reproduction: a folder with its configuration, done once, and held by one process at a time.
 
-A stage is finished when its folder has a `config.json` that agrees with what is asked for now. That is data, settings,
-attachments and weights, not the program: days of training must not start again for a new sentence in a docstring.
+A stage is finished when its folder has a `config.json` that agrees with what is asked for now, and all that belongs to
+it. That is data, settings, attachments and weights, not the program: days of training must not start again for a new
+sentence in a docstring.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from trecx.errors import TrecxError
+from trecx.reproduce.damage import CONFIG, digest, problems, read
 from trecx.run import write_json
 
-CONFIG = "config.json"
+ANOTHER = "Choose another folder with --out, or delete what shall be trained again."
 
 
 def told(value: Any) -> Any:
@@ -69,27 +70,32 @@ def alike(one: Any, other: Any) -> bool:
 
 
 def kept(folder: Path) -> dict[str, Any] | None:
-    """What a finished stage left in its `config.json`; None where it is not finished."""
-    try:
-        document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+    """What a finished stage left in its `config.json`, None where it is not finished; `problems` looks at the rest."""
+    document = read(folder / CONFIG)
     return document if isinstance(document, dict) and isinstance(document.get("configuration"), dict) else None
 
 
-def finished(folder: Path, configuration: dict[str, Any]) -> bool:
-    """Whether a stage is finished with this configuration; what another one left is removed."""
+def finished(folder: Path, configuration: dict[str, Any], precious: bool = False) -> bool:
+    """Whether a stage is finished with this configuration; what another one left, or only a part, is removed.
+
+    A `precious` stage took long: it is not removed, but TrecxError says what is wrong with it.
+    """
+    if precious and (wrong := conflicts(folder, configuration)):
+        raise TrecxError(wrong, ANOTHER)
     document = kept(folder)
-    if document is not None and not differences(document["configuration"], configuration):
+    if document is not None and not problems(folder) and not differences(document["configuration"], configuration):
         return True
     if (folder / CONFIG).exists():
+        (folder / CONFIG).unlink()  # first, so that whoever looks now sees a stage that is not finished
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return False
 
 
 def conflicts(folder: Path, configuration: dict[str, Any]) -> list[str]:
-    """Why a finished stage that took long must not be replaced by one with this configuration."""
+    """Why a finished stage that took long cannot be used for this configuration: it is damaged, or has another one."""
+    if wrong := problems(folder):
+        return [f"{folder} is damaged: {'; '.join(wrong)}."]
     document = kept(folder)
     found = [] if document is None else differences(document["configuration"], configuration)
     return [f"{folder} was made with another configuration: {'; '.join(found)}."] if found else []
@@ -98,8 +104,7 @@ def conflicts(folder: Path, configuration: dict[str, Any]) -> list[str]:
 def finish(folder: Path, configuration: dict[str, Any], about: dict[str, Any] | None = None) -> None:
     """Mark a stage as finished; `about` is what readers want to know and nothing depends on."""
     plain = told(configuration)
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    write_json(folder / CONFIG, {"sha256": digest, "configuration": plain, "about": about or {}})
+    write_json(folder / CONFIG, {"sha256": digest(plain), "configuration": plain, "about": about or {}})
 
 
 @contextmanager
