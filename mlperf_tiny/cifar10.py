@@ -3,14 +3,13 @@
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from mlperf_tiny import download, plain_pickle
-from mlperf_tiny.task import Data, DataError, Split
+from mlperf_tiny.task import Data, DataError, Split, provenance
 
 SHAPE = (32, 32, 3)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -53,20 +52,13 @@ def load(folder: Path, progress: Progress | None = None, training: bool = True) 
     validation = _split("validation", "held-out training images", x[held], y[held])
     if training and not len(validation):
         raise DataError(f"{root}: {len(y):,} training images are too few to hold some out for validation.", HINT)
-    sources = {split.name: _provenance(split) for split in (train, validation, test) if len(split)}
+    sources = {split.name: _told(split) for split in (train, validation, test) if len(split)}
     return Data(train, validation, test, sources)
 
 
 def fetch(progress: Progress | None = None) -> Path:
     """Return the first of the usual places that has the data; raises `DataError` with how to get them."""
-    places = download.usual_places()
-    for place in places:
-        try:
-            if all((_locate(place) / name).is_file() for name in (*TRAIN, TEST)):
-                return place
-        except DataError:
-            continue  # not there; the next place may have them
-    raise DataError([f"{place.absolute()}: no {FOLDER}." for place in places], HINT)
+    return download.find(_complete, HINT)
 
 
 def held_out(y: np.ndarray) -> np.ndarray:
@@ -87,6 +79,14 @@ def _locate(folder: Path) -> Path:
     raise DataError(f"{folder}: no {FOLDER}." if folder.is_dir() else f"{folder} is not a folder.", HINT)
 
 
+def _complete(folder: Path) -> None:
+    """Raise `DataError` where a folder does not have every batch."""
+    root = _locate(folder)
+    missing = [name for name in (*TRAIN, TEST) if not (root / name).is_file()]
+    if missing:
+        raise DataError(f"{root}: no {' and no '.join(missing)}.", HINT)
+
+
 def _split(name: str, about: str, planes: np.ndarray, y: np.ndarray) -> Split:
     return Split(name, about, _pixels(planes), y, np.full(len(y), "cifar10"))
 
@@ -96,9 +96,8 @@ def _pixels(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.float32)
 
 
-def _provenance(split: Split) -> str:
-    digest = hashlib.sha256(split.x.astype(np.uint8).tobytes() + split.y.tobytes()).hexdigest()
-    return f"{len(split):,} CIFAR-10; sha256 {digest[:16]}"
+def _told(split: Split) -> str:
+    return provenance({"CIFAR-10": len(split)}, split.x.astype(np.uint8), split.y)
 
 
 def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:

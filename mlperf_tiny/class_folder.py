@@ -3,7 +3,6 @@
 Layouts: `folder/<class>/…`, which is split here, or `folder/train|validation|test/<class>/…`.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from mlperf_tiny import front_end, image_folder, speech_commands
 from mlperf_tiny.class_splits import HINT, SPLITS, located, shared_out
-from mlperf_tiny.task import Data, DataError, Split, capped
+from mlperf_tiny.task import Data, DataError, Split, capped, provenance
 
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (255.0, 0.0), "-1..1": (127.5, -1.0)}  # divisor, then offset
 WAV = (".wav",)
@@ -47,6 +46,7 @@ def load(
     read: list[Split] = []
     sources: dict[str, str] = {}
     problems: list[str] = []
+    hints: list[str] = []
     for name, members in wanted:
         paths, y = [m.path for m in members], np.array([m.label for m in members], np.int32)
         step = _after(progress, before, total)
@@ -54,12 +54,14 @@ def load(
             x = _features(paths, step) if sound else _images(paths, shape, pixels, step)
         except DataError as error:
             problems += error.problems
+            hints.append(error.hint)
         else:
             read.append(Split(name, f"{name} samples of {folder.name or folder.absolute().name}", x, y))
-            sources |= {name: _provenance(names, read[-1])} if members else {}
+            counts = dict(zip(names, np.bincount(y, minlength=len(names)).tolist(), strict=True))
+            sources |= {name: provenance(counts, x, y)} if members else {}
         before += len(members)
     if problems:
-        raise DataError(capped(problems), "Remove or replace these files.")
+        raise DataError(capped(problems), hints[0])
     train, validation, test = read
     return names, Data(train, validation, test, sources)
 
@@ -105,19 +107,10 @@ def _features(paths: Sequence[Path], progress: Progress | None) -> np.ndarray:
         if progress:
             progress(start + len(block), len(paths))
     if problems:
-        raise DataError(capped(problems), "Expected: mono 16-bit PCM at 16 kHz.")
+        raise DataError(capped(problems), "Expected: mono 16-bit PCM at 16 kHz. Remove or replace these files.")
     return x
 
 
 def _after(progress: Progress | None, before: int, total: int) -> Progress | None:
     """Progress of one split as progress of all of them."""
     return None if progress is None else lambda done, _: progress(before + done, total)
-
-
-def _provenance(classes: Sequence[str], split: Split) -> str:
-    """How many of which class, with a hash of inputs and labels."""
-    counts = np.bincount(split.y, minlength=len(classes))
-    digest = hashlib.sha256(np.ascontiguousarray(split.x).data)
-    digest.update(split.y.tobytes())
-    told = ", ".join(f"{count:,} {name}" for name, count in zip(classes, counts, strict=True))
-    return f"{told}; sha256 {digest.hexdigest()[:16]}"

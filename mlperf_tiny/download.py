@@ -69,6 +69,21 @@ def usual_places() -> tuple[Path, ...]:
     return (*([Path(given)] if given else []), Path("data"), cache_folder() / "data")
 
 
+def find(locate: Callable[[Path], object], hint: str) -> Path:
+    """Return the first of the usual places where `locate` misses nothing, that is, raises no `DataError`.
+
+    Raises `DataError` with what is missing in each of them.
+    """
+    problems: list[str] = []
+    for place in usual_places():
+        try:
+            locate(place.absolute())
+            return place
+        except DataError as error:
+            problems += error.problems
+    raise DataError(problems, hint)
+
+
 def obtain(
     archives: Sequence[Archive] = SPEECH_COMMANDS,
     places: Sequence[Path] | None = None,

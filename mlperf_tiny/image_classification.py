@@ -59,6 +59,7 @@ def backbone(keras: Any) -> Backbone:
 IC = Task(
     name="ic",
     title="Image classification, CIFAR-10",
+    runner_name="ic01",
     input_shape=cifar10.SHAPE,
     classes=cifar10.CLASSES,
     backbone=backbone,
@@ -77,7 +78,7 @@ IC = Task(
         distillation=0.7,
         shift=0.1,
     ),
-    tuning=replace(SHORT, epochs=4, learning_rate=2e-3, release=402 / 500, early_weight=1.0, distillation=0.7),
+    tuning=replace(SHORT, epochs=8, learning_rate=2e-3, release=402 / 500, early_weight=1.0, distillation=0.7),
     attachments=(
         Attachment("paper", EarlyExit("stack1", 32, 2, 2, 4, 32), EarlyView(2), "he_normal", 0.5),
         # A small network of its own behind the first convolution, on a backbone that stays what it is.

@@ -71,7 +71,9 @@ def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
                 if image.width * image.height > _PIXELS:
-                    raise DataError(f"{path}: {image.width:,} x {image.height:,} pixels are too many.")
+                    raise DataError(
+                        f"{path}: {image.width:,} x {image.height:,} pixels are too many; supported: {_PIXELS:,} in all."
+                    )
                 if image.mode.startswith(("I", "F")):
                     raise DataError(f"{path}: has more than 8 bits for each colour.")
                 plain = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
@@ -81,7 +83,7 @@ def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     except DataError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: has too many pixels.") from error
+        raise DataError(f"{path}: has too many pixels; supported: {_PIXELS:,}.") from error
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{path}: its content is none of {', '.join(_FORMATS)}.") from error
     except OSError as error:

@@ -7,6 +7,7 @@ test alone is read, and any folder of runner files will do.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from mlperf_tiny import download, feature_cache, front_end, runner_files, speech
 from mlperf_tiny.audio_features import FeatureMaker
 from mlperf_tiny.runner_files import RunnerSet
 from mlperf_tiny.speech_commands import COMMANDS, SILENCE, Clip, Corpus
-from mlperf_tiny.task import Data, DataError, Split
+from mlperf_tiny.task import Data, DataError, Split, provenance
 
 # In the order of the official runner's labels.
 CLASSES = (*(word.capitalize() for word in COMMANDS), "Silence", "Unknown")
@@ -46,12 +47,11 @@ _DESCRIBED = {
 
 @dataclass(frozen=True)
 class _Samples:
-    """Labelled int8 features `(n, 49, 10)` on the runner's grid, with their origin and speaker."""
+    """Labelled int8 features `(n, 49, 10)` on the runner's grid, with their origin."""
 
     x: np.ndarray
     y: np.ndarray
     source: np.ndarray
-    group: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def load(
         _split("train", "training clips with augmented copies", train),
         _split("validation", "validation clips", validation),
         _split("test", about, [test]),
-        sources={name: _provenance(samples) for name, samples in kinds.items()},
+        sources={name: _told(samples) for name, samples in kinds.items()},
         # Thresholds that the other clips would allow lose twice as much on these, which are like the test.
         calibration=(PART_A,) if found.parts else (),
         source_weights=SOURCE_WEIGHTS if found.parts else (),
@@ -133,13 +133,10 @@ def load(
 
 def fetch(progress: Callable[[int, int], None] | None = None) -> Path:
     """Return a folder for `load`: found in the usual places, or downloaded; raises `DataError`."""
-    for place in download.usual_places():
-        try:
-            _locate(place)
-            return place
-        except DataError:
-            continue  # not there, or not all of it: the archives are
-    return download.obtain(progress=progress)
+    try:
+        return download.find(_locate, download.HINT)
+    except DataError:
+        return download.obtain(progress=progress)
 
 
 def in_fold(speaker: str) -> bool:
@@ -211,9 +208,9 @@ def _test_only(folder: Path, cache: Path, seed: int, progress: Callable[[int, in
         test, about = _clips(maker, clips, speech_commands.TEST_SET), _about(clips)
         maker.finish()
     split = _split("test", about, [test])
-    none = split.x[:0], split.y[:0], np.array([], str), np.array([], str)
+    none = split.x[:0], split.y[:0], np.array([], str)
     train, validation = (Split(name, "not read, nothing is trained", *none) for name in ("train", "validation"))
-    return Data(train, validation, split, sources={"test": _provenance([test])})
+    return Data(train, validation, split, sources={"test": _told([test])})
 
 
 def _about(clips: Sequence[Clip]) -> str:
@@ -263,15 +260,14 @@ def _clips(maker: FeatureMaker, clips: Sequence[Clip], source: str, copies: int 
     """Return the samples of clips, first as they are and then copy by copy."""
     y = np.array([label(clip.word) for clip in clips], np.int32)
     sources = np.repeat([source, *[source + AUGMENTED] * copies], len(clips))
-    group = np.array([clip.speaker for clip in clips], str)
-    return _Samples(maker.clips(clips, range(1 + copies)), np.tile(y, 1 + copies), sources, np.tile(group, 1 + copies))
+    return _Samples(maker.clips(clips, range(1 + copies)), np.tile(y, 1 + copies), sources)
 
 
 def _silence(maker: FeatureMaker, clips: int, held_out: bool = False) -> _Samples:
     """Return samples of silence, in proportion to a number of clips."""
     count = round(SILENCE_SHARE * clips)
     y = np.full(count, label(SILENCE), np.int32)
-    return _Samples(maker.silence(count, held_out), y, np.full(count, BACKGROUND_SOURCE), np.full(count, ""))
+    return _Samples(maker.silence(count, held_out), y, np.full(count, BACKGROUND_SOURCE))
 
 
 def _split_parts(parts: tuple[RunnerSet, RunnerSet]) -> tuple[_Samples, _Samples, _Samples]:
@@ -288,7 +284,7 @@ def _split_parts(parts: tuple[RunnerSet, RunnerSet]) -> tuple[_Samples, _Samples
 def _rows(part: RunnerSet, rows: np.ndarray) -> _Samples:
     """Return the chosen rows of a runner's folder."""
     x = part.x[rows].reshape(-1, *front_end.SHAPE[:2])
-    return _Samples(x, part.y[rows], np.full(len(x), part.name), np.array(part.speakers)[rows])
+    return _Samples(x, part.y[rows], np.full(len(x), part.name))
 
 
 def _audio_of(
@@ -307,7 +303,7 @@ def _audio_of(
     chosen = [clip for clip, row in zip(clips, rows, strict=True) if row >= 0 and label(clip.word) == wanted.y[row]]
     kept = _clips(maker, chosen, wanted.source[0] if len(wanted.source) else "", copies)
     new = slice(len(chosen), None)  # the plain clips are in the wanted samples already
-    return _Samples(kept.x[new], kept.y[new], kept.source[new], kept.group[new])
+    return _Samples(kept.x[new], kept.y[new], kept.source[new])
 
 
 def _split(name: str, description: str, samples: Sequence[_Samples]) -> Split:
@@ -317,17 +313,10 @@ def _split(name: str, description: str, samples: Sequence[_Samples]) -> Split:
         raise DataError(f"The {name} split is empty.", download.HINT)
     x = front_end.dequantize(np.concatenate([part.x for part in samples]))[..., None]
     source = np.concatenate([part.source for part in samples])
-    group = np.concatenate([part.group for part in samples])
-    return Split(name, description, x, y, source, group)
+    return Split(name, description, x, y, source)
 
 
-def _provenance(samples: Sequence[_Samples]) -> str:
+def _told(samples: Sequence[_Samples]) -> str:
     """Return what a split was made of, with a hash of its int8 inputs and labels."""
-    digest = hashlib.sha256()
-    counts: dict[str, int] = {}
-    for part in samples:
-        digest.update(part.x.tobytes() + part.y.tobytes())
-        for source in part.source.tolist():
-            counts[source] = counts.get(source, 0) + 1
-    described = ", ".join(f"{count:,} {source}" for source, count in counts.items())
-    return f"{described}; sha256 {digest.hexdigest()[:16]}"
+    counts = Counter(source for part in samples for source in part.source.tolist())
+    return provenance(counts, *(array for part in samples for array in (part.x, part.y)))

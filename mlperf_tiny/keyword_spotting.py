@@ -51,6 +51,7 @@ def backbone(keras: Any) -> Backbone:
 KWS = Task(
     name="kws",
     title="Keyword spotting, Speech Commands",
+    runner_name="kws01",
     input_shape=front_end.SHAPE,
     classes=keyword_data.CLASSES,
     backbone=backbone,

@@ -7,6 +7,7 @@ thousand images of `vw_coco2014_96`. Whatever photograph is in the test is in no
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mlperf_tiny import download, image_folder, person_lists
-from mlperf_tiny.task import Data, DataError, Split
+from mlperf_tiny.task import Data, DataError, Split, provenance
 
 SHAPE = (96, 96, 3)
 CLASSES = ("non_person", "person")
@@ -78,7 +79,8 @@ def load(folder: Path, progress: Progress | None = None, training: bool = True) 
             problems += error.problems
         else:
             read.append(_split(name, about, members, pixels))
-            sources |= {name: _provenance(read[-1], pixels)} if members else {}
+            counts = Counter(sorted(p.source for p in members))
+            sources |= {name: provenance(counts, pixels, read[-1].y)} if members else {}
         before += len(members)
     if problems:
         raise DataError(problems, "Remove or replace these files.")
@@ -95,15 +97,7 @@ def _like_test(validation: Split) -> tuple[str, ...]:
 
 def fetch(progress: Progress | None = None) -> Path:
     """Return the first of the usual places that has the data; raises `DataError` with how to get them."""
-    places = download.usual_places()
-    for place in places:
-        try:
-            _locate(place, training=True)
-            return place
-        except DataError:
-            continue  # not there, or not all of it; the next place may have it
-    wanted = f"{CORPORA[0]} and {TEST_SET}"
-    raise DataError([f"{place.absolute()}: not both of {wanted}." for place in places], HINT)
+    return download.find(_locate, HINT)
 
 
 def held_out(name: str) -> bool:
@@ -111,7 +105,7 @@ def held_out(name: str) -> bool:
     return int(hashlib.sha1(name.encode(errors="surrogateescape")).hexdigest()[:8], 16) % 10 == 0
 
 
-def _locate(folder: Path, training: bool) -> _Places:
+def _locate(folder: Path, training: bool = True) -> _Places:
     """Return the folders of images in a folder, or beside it where it is itself one of them; raises `DataError`."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.", HINT)
@@ -175,11 +169,3 @@ def _split(name: str, about: str, photos: Sequence[_Photo], pixels: np.ndarray) 
 def _after(progress: Progress | None, before: int, total: int) -> Progress | None:
     """Progress of one split as progress of all of them."""
     return None if progress is None else lambda done, _: progress(before + done, total)
-
-
-def _provenance(split: Split, pixels: np.ndarray) -> str:
-    """How many of which source, with a hash of pixels and labels."""
-    digest = hashlib.sha256(pixels.tobytes() + split.y.tobytes()).hexdigest()
-    assert split.source is not None
-    names, counts = np.unique(split.source, return_counts=True)
-    return ", ".join(f"{n:,} {name}" for name, n in zip(names, counts, strict=True)) + f"; sha256 {digest[:16]}"

@@ -1,6 +1,7 @@
 """What a task is: its data and its backbone with named taps. Knows nothing of exits."""
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,6 @@ class Split:
     """Labelled samples: `x` float32 `(n, *input_shape)` in the units the model is fed with, `y` int32 `(n,)`.
 
     `source` is str `(n,)`, where each sample comes from, or None where a split has a single origin.
-    `group` is str `(n,)`, equal for samples that are not independent (one speaker), empty where unknown, or None.
     """
 
     name: str
@@ -42,7 +42,6 @@ class Split:
     x: np.ndarray
     y: np.ndarray
     source: np.ndarray | None = None
-    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -52,8 +51,7 @@ class Split:
         if self.source is None or not sources:
             return self
         rows = np.isin(self.source, sources)
-        group = None if self.group is None else self.group[rows]
-        return replace(self, x=self.x[rows], y=self.y[rows], source=self.source[rows], group=group)
+        return replace(self, x=self.x[rows], y=self.y[rows], source=self.source[rows])
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,21 @@ class Data:
     source_weights: tuple[tuple[str, float], ...] = ()
 
 
+def provenance(counts: Mapping[str, int], *arrays: np.ndarray) -> str:
+    """Return what a split is made of, samples by kind, with a hash of the arrays that hold inputs and labels."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    return f"{told}; sha256 {digest.hexdigest()[:16]}"
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A Keras graph without its output head.
 
     `taps` are the tensors an exit may attach to, by name; `features` is the final map that exits' assistants
-    may read, and `logits(features)` builds the backbone's own head up to its logits.
+    may read, and `head(features)` builds the backbone's own head up to its logits.
     """
 
     input: Any
@@ -106,5 +113,7 @@ class Task:
     # How it is trained from scratch, and how with a trained backbone to start from.
     recipe: Recipe = field(default_factory=Recipe)
     tuning: Recipe = field(default_factory=Recipe)
-    # Early exits that suit it, the default first; without one, a method chooses from the shapes at hand.
+    # Early exits that suit it, the default first; without one, a person names a tap and T-RecX's exit takes its shape.
     attachments: tuple[Attachment, ...] = ()
+    # What MLPerf Tiny's runner calls its model; empty for the task's own name.
+    runner_name: str = ""

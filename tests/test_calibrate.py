@@ -136,7 +136,23 @@ def test_a_hopeless_final_exit_means_never_and_says_so():
     trace = synthetic(500, (0.5, 0.6), seed=3)
     found = c.calibrate(trace, (SCALE,), reference_right=np.ones(500, bool))
     assert found.threshold is None and found.limit == criteria.NEVER and found.exit_rate == 0.0
-    assert any("nothing leaves early" in w for w in found.warnings)
+    assert "nothing leaves early" in found.warnings[0] and "lower --confidence" in found.warnings[0]
+    behind = 100 * (1 - trace.right()[:, 1].mean())
+    assert f"The final exit alone loses {behind:.2f} points against the backbone alone" in found.warnings[0]
+    assert "choose --against final" in found.warnings[0]
+
+
+def test_an_exit_that_is_wrong_where_it_is_surest_never_answers_and_says_what_can_be_done():
+    trace = synthetic(200, (0.0, 0.9), seed=3)
+    for right in (None, trace.right()[:, 1]):
+        found = c.calibrate(trace, (SCALE,), confidence=0.5, points=0.0, reference_right=right)
+        assert found.threshold is None and found.bound == 0
+        (told,) = found.warnings
+        assert told.endswith("nothing leaves early. To let samples leave, allow more with --points.")
+
+
+def test_a_threshold_that_lets_samples_leave_is_not_warned_about():
+    assert c.calibrate(synthetic(2000, seed=5), (SCALE,), confidence=0.5).warnings == ()
 
 
 def test_too_few_samples_are_named_with_what_more_would_give():

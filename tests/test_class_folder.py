@@ -55,7 +55,7 @@ def test_each_class_is_split_70_15_15_and_no_sample_is_lost(tmp_path):
     assert len(rows(data.train) | rows(data.validation) | rows(data.test)) == 60
     for split in (data.train, data.validation, data.test):
         assert split.x.shape == (len(split), *SHAPE) and split.x.dtype == np.float32 and split.y.dtype == np.int32
-        assert split.source is None and split.group is None
+        assert split.source is None
 
 
 def test_labels_follow_the_folders(tmp_path):

@@ -6,6 +6,7 @@ import socket
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -250,6 +251,22 @@ def test_fetch_takes_the_first_place_that_can_be_loaded(monkeypatch, tmp_path):
     write_test_set(tmp_path / "speech_commands_test_set_v0.02")
     monkeypatch.setenv("TRECX_DATA", str(tmp_path))
     assert keyword_data.fetch() == tmp_path
+
+
+def test_a_search_that_finds_nothing_names_every_place_and_what_it_lacks(monkeypatch, tmp_path):
+    def locate(place):
+        if place.name != "full":
+            raise DataError([f"{place}: no {what}." for what in ("images", "labels")], "not this")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download, "usual_places", lambda: (Path("data"), tmp_path / "cache"))
+    with pytest.raises(DataError) as caught:
+        download.find(locate, "Expected: both.")
+    places = (tmp_path / "data", tmp_path / "cache")
+    assert list(caught.value.problems) == [f"{p}: no {what}." for p in places for what in ("images", "labels")]
+    assert caught.value.hint == "Expected: both."
+    monkeypatch.setattr(download, "usual_places", lambda: (Path("data"), Path("full"), tmp_path / "full"))
+    assert download.find(locate, "") == Path("full")
 
 
 def test_official_archives_are_those_of_the_publisher():

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from speech import tone, write_corpus, write_runner, write_test_set, write_wav
 
-from mlperf_tiny import IC, TASKS, VWW, augment, download, front_end, keyword_data
+from mlperf_tiny import IC, TASKS, VWW, augment, download, front_end, keyword_data, runner_files
 from mlperf_tiny.keyword_data import PART_A, PART_B, in_fold, load
 from mlperf_tiny.keyword_spotting import KWS
+from mlperf_tiny.speech_commands import find_corpus, read_corpus, subfolders
 from mlperf_tiny.task import DataError
 from trecx.settings import Settings
 from trecx.steps import data as data_step
@@ -91,7 +92,7 @@ def test_official_layout_gives_three_splits(tmp_path):
         assert split.x.dtype == np.float32
         assert split.y.dtype == np.int32
         assert split.x.shape == (len(split), *KWS.input_shape)
-        assert len(split.source) == len(split.group) == len(split)
+        assert len(split.source) == len(split)
         assert np.array_equal(split.x, front_end.dequantize(np.rint(split.x / front_end.SCALE) + front_end.ZERO_POINT))
 
 
@@ -99,11 +100,10 @@ def test_parts_of_the_test_set_follow_the_protocol(tmp_path):
     data = load(with_parts(tmp_path), copies=1, cache=tmp_path / "cache")
     assert data.test.description == "speaker-disjoint part of the official test set"
     assert len(data.test) == 5
-    held_out = {f"speaker{k}" for k in range(12) if in_fold(f"speaker{k}")}
-    assert 0 < len(held_out) < 12
-    of_a = data.validation.source == PART_A
-    assert set(data.validation.group[of_a]) == held_out
-    assert set(data.train.group[data.train.source == PART_A]) == {f"speaker{k}" for k in range(12)} - held_out
+    held_out = {k for k in range(12) if in_fold(f"speaker{k}")}  # speaker k says word k
+    assert held_out == {2, 7, 10, 11}  # by digits 9 to 16; the first eight, which chose part A, would hold out 1
+    assert set(data.validation.y[data.validation.source == PART_A]) == held_out
+    assert set(data.train.y[data.train.source == PART_A]) == set(range(12)) - held_out
 
 
 def test_audio_behind_part_a_is_augmented_and_held_out_clips_are_not(tmp_path):
@@ -269,7 +269,7 @@ def runner_only(folder, *names):
 
 def assert_only_the_test_is_there(data):
     for split in (data.train, data.validation):
-        assert len(split) == len(split.source) == len(split.group) == 0
+        assert len(split) == len(split.source) == 0
         assert split.x.shape == (0, *KWS.input_shape)
         assert (split.x.dtype, split.y.dtype) == (np.float32, np.int32)
     assert list(data.sources) == ["test"]
@@ -385,10 +385,15 @@ def test_real_splits_share_no_speaker(tmp_path):
     if not (root / "mlperf_tiny" / PART_A).is_dir():
         pytest.skip("TRECX_DATA holds no parts of the test set")
     data = load(root, copies=0, cache=tmp_path / "cache")
-    speakers = [set(split.group) - {""} for split in (data.train, data.validation, data.test)]
-    assert not speakers[0] & speakers[2]
-    assert not speakers[1] & speakers[2]
-    assert not speakers[0] & speakers[1]
-    assert len(data.test) == 2_874
-    words = {speaker for speaker in data.validation.group[data.validation.source == PART_A] if "sil" not in speaker}
-    assert 0.25 <= len(words) / 93 <= 0.3
+    corpus = read_corpus(find_corpus(subfolders(root)))
+    part_a, part_b = (runner_files.read(root / "mlperf_tiny" / name, 490, 12) for name in (PART_A, PART_B))
+    held_out = {speaker for speaker in part_a.speakers if in_fold(speaker)}
+    trained = {clip.speaker for clip in corpus.train} | set(part_a.speakers) - held_out
+    validated = {clip.speaker for clip in corpus.validation} | held_out
+    judged = set(part_b.speakers)
+    assert not (trained & judged or validated & judged or trained & validated) - {""}
+    rows = [sum(speaker in held_out for speaker in part_a.speakers), len(corpus.validation)]
+    found = dict(zip(*np.unique(data.validation.source, return_counts=True), strict=True))
+    assert [found[PART_A], found[corpus.root.name]] == rows
+    assert len(data.test) == len(part_b) == 2_874
+    assert 0.25 <= sum("sil" not in speaker for speaker in held_out) / 93 <= 0.3

@@ -12,10 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from speech import write_corpus, write_test_set
+from synthetic_traces import SCALE, synthetic
 
+from mlperf_tiny import KWS
 from trecx import criteria
+from trecx.judge.calibrate import calibrate
 from trecx.judge.trace import Trace
+from trecx.settings import Settings
+from trecx.steps import learning
 from trecx.steps.pair import read
+from trecx.steps.subject import exits_of
 
 pytest.importorskip("tf_keras")
 
@@ -110,6 +116,38 @@ def test_thresholds_may_be_chosen_against_the_own_final_exit(run, environment):
         assert done.returncode == 0, done.stderr
         told[against] = json.loads((out / "model" / "calibration.json").read_text())["reference"]
     assert told == {"final": "its own final exit", "backbone": "the backbone alone"}
+
+
+def test_a_calibration_after_which_nothing_leaves_says_why_in_its_line():
+    trace = synthetic(500, (0.5, 0.6), seed=3)
+    hopeless = calibrate(trace, (SCALE,), reference_right=np.ones(500, bool))
+    told = learning.outcome(hopeless)
+    assert told.startswith("threshold never: 0.0% of 500 validation samples") and "--against final" in told
+    assert "WARNING" not in learning.outcome(calibrate(synthetic(60, seed=1), (SCALE,), points=5))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "view"),
+    [
+        (Settings("kws", "kws"), True),
+        (Settings("kws", "kws", early_view=False), False),
+        (Settings("kws", "kws", exit="best"), False),
+        (Settings("kws", "kws", tap="block1"), True),
+    ],
+)
+def test_provenance_says_whether_the_final_exit_has_an_early_view(chosen, view, tmp_path):
+    (tmp_path / "history.json").write_text('{"settings": {}}')
+    told = learning.provenance(chosen, exits_of(chosen, KWS), {}, tmp_path, tmp_path, tmp_path)
+    assert told["early_view"] is view
+
+
+def test_provenance_does_not_know_what_a_model_with_exits_of_its_own_looks_at(tmp_path):
+    from trecx.learn.own_model import Ready
+
+    (tmp_path / "history.json").write_text('{"settings": {}}')
+    chosen = Settings("mine", model="mine.h5", complete=True)
+    told = learning.provenance(chosen, Ready(("early", "final")), {}, tmp_path, tmp_path, tmp_path)
+    assert told["early_view"] is None
 
 
 def expected_rate(answers, scale, limit):

@@ -238,4 +238,6 @@ def test_fetch_takes_the_first_usual_place_that_has_both(made, small, tmp_path_f
     monkeypatch.setattr("mlperf_tiny.download.usual_places", lambda: (empty / "none", empty))
     with pytest.raises(DataError) as caught:
         person_data.fetch()
-    assert len(caught.value.problems) == 2 and person_data.URL in caught.value.hint
+    missing = (f"{empty / 'none'} is not", f"{empty}: no vw_coco2014_96", f"{empty}: no vww01")
+    assert [told.startswith(one) for told, one in zip(caught.value.problems, missing, strict=True)] == [True] * 3
+    assert person_data.URL in caught.value.hint

@@ -30,6 +30,9 @@ def test_a_shipped_pair_belongs_to_its_task_and_tells_where_it_comes_from(task, 
         assert pair.macs == PAPER[task.name]
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["sha256"][f"{task.name}.tflite"] == door.sha256(folder / f"{task.name}.tflite")
+    (attached,) = (one for one in task.attachments if one.name == exit)
+    # The first pair was made before this was recorded.
+    assert provenance.get("early_view") in (attached.view is not None, None)
     assert provenance["protocol"] and provenance["measured"]["macs"]["backbone"] == BACKBONES[task.name]
     assert not (folder / "backbone.tflite").exists()  # somebody else's
 

@@ -12,6 +12,7 @@ import click
 
 from trecx.errors import TrecxError
 from trecx.options import (
+    TaskName,
     against_option,
     confidence_option,
     data_option,
@@ -115,7 +116,7 @@ def given_options(no_early_view: bool = False, **options: Any) -> dict[str, Any]
 
 
 @main.command()
-@click.argument("task", required=False)
+@click.argument("task", required=False, type=TaskName())
 @click.option("--task", "own_task", metavar="FILE.py:NAME", help="Task of your own. The file is run.")
 @model_option
 @tap_option
@@ -139,7 +140,7 @@ def given_options(no_early_view: bool = False, **options: Any) -> dict[str, Any]
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: build/NAME].")
 @reporting
 def build(task: str | None, own_task: str | None, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Build a task (kws, ic, vww), or one or a model of your own: model, firmware, proof, evaluation, report.
+    """Build a task, or one or a model of your own: model, firmware, proof, evaluation, report.
 
     Without --train the pretrained pair is taken; with --data it is judged on that data. Steps whose inputs are
     unchanged are not run again. A task or a model of your own is always trained, but for a model that has several
@@ -195,7 +196,7 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
 
 verb(
     "train",
-    click.option("--task", help="Begin a new run directory for this task: kws, ic, vww or FILE.py:NAME."),
+    click.option("--task", type=TaskName("FILE.py:NAME"), help="Begin a new run directory for this task."),
     *(model_option, tap_option, pixels_option, name_option, data_option, weights_option, teacher_option),
     *(exit_option, early_view_option),
     epochs_option,
@@ -268,7 +269,7 @@ def compile_(
 @click.option("--variants", is_flag=True, help="Count the competing kernels of every operator instead.")
 @click.option("--host", is_flag=True, help="Time the C on this machine beside TFLM's wheel instead.")
 @click.option("--data", type=click.Path(path_type=Path), help="With --host: answer the test data in this folder.")
-@click.option("--task", help="With --data: the data's task [default: the one that exits.json names].")
+@click.option("--task", type=TaskName(), help="With --data: the data's task [default: the one that exits.json names].")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.json and the picture bench.png.")
 @reporting
 def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
@@ -294,7 +295,7 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("task")
+@click.argument("task", type=TaskName())
 @data_option
 @weights_option
 @teacher_option

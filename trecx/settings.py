@@ -39,7 +39,7 @@ class Settings:
     teacher: str | None = None
     scheme: str = "ptq"
     points: float = 1.0
-    confidence: float = 0.5
+    confidence: float = 0.9
     against: str = "backbone"
     seed: int = 1
     epochs: int | None = None

@@ -205,11 +205,8 @@ def _warnings(
     losses: _Losses, chosen: int, unbounded: int, points: float, confidence: float, samples: int
 ) -> tuple[str, ...]:
     found = []
-    if losses.bound[chosen] > points:
-        found.append(
-            f"No threshold is shown to stay within {points:g} points at {confidence:.0%} confidence; "
-            "nothing leaves early."
-        )
+    if losses.exit_rate[chosen] == 0:
+        found.append(_nothing_leaves(float(losses.loss[0]), points, confidence))
     if losses.exit_rate[chosen] < 0.5 * losses.exit_rate[unbounded]:
         margin = points - float(losses.loss[unbounded])
         half_width = float(losses.bound[unbounded] - losses.loss[unbounded])
@@ -219,6 +216,19 @@ def _warnings(
             f"leave early instead of {losses.exit_rate[chosen]:.1%}.{more}"
         )
     return tuple(found)
+
+
+def _nothing_leaves(behind: float, points: float, confidence: float) -> str:
+    """That nothing leaves early, the probable reason, and what to do; `behind` is how much the final exit loses."""
+    told = (
+        f"No threshold is shown to stay within {points:g} points at {confidence:.0%} confidence; nothing leaves early."
+    )
+    if behind > 0:  # never against itself
+        told += (
+            f" The final exit alone loses {behind:.2f} points against the backbone alone: if the weights that training "
+            "began with have seen these samples, the backbone is no measure on them; choose --against final."
+        )
+    return f"{told} To let samples leave, allow more with --points{' or lower --confidence' * (confidence > 0.5)}."
 
 
 def _rounded(number: float) -> str:

@@ -28,8 +28,6 @@ SEEDS = (1, 2)
 SHORT = "net"  # what C without a run is called
 LEFT_OUT, SIZES, PLAN = "left_out.json", "sizes.json", "plan.json"
 PROGRAM = "build"  # the folder of a target's program, inside that of its sources
-# What MLPerf Tiny's runner calls the task's model.
-RUNNER_NAMES = {"kws": "kws01", "ic": "ic01", "vww": "vww01"}
 
 
 def compile_for(pair: Pair, graph: Graph, target: Target, folder: Path, optimize: str) -> Path:
@@ -111,12 +109,13 @@ def compile_pair(settings: Settings, model: Path, out: Path, step: Step) -> None
 
 def names(settings: Settings, pair: Pair) -> Names:
     """What the C is called."""
+    chosen = task(settings.task) if settings.task else None
     return Names(
         name=settings.name,
-        title=task(settings.task).title if settings.task else settings.name,
+        title=chosen.title if chosen else settings.name,
         sha256=pair.exits.model_sha256,
         class_names=pair.exits.classes,
-        runner_name=RUNNER_NAMES.get(settings.task or "", settings.name),
+        runner_name=(chosen and chosen.runner_name) or settings.name,
     )
 
 

@@ -23,6 +23,7 @@ from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.subject import exit_specs, exits_of, subject
 
 if TYPE_CHECKING:
+    from trecx.learn.exits import Method
     from trecx.learn.own_model import Ready
 
 # The convolutions of a converted model that were fused from two.
@@ -135,7 +136,8 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     found = data(settings, step)
     assert found is not None
     name, chosen = f"{settings.name}.tflite", subject(settings, step)
-    exits = exits_of(settings, chosen).exits
+    attached = exits_of(settings, chosen)
+    exits = attached.exits
     method = "own" if settings.complete else settings.method
     shutil.copyfile(converted / name, out / name)
     spec = door.Exits(chosen.name, method, name, door.sha256(out / name), chosen.classes, exit_specs(exits))
@@ -154,23 +156,31 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     point = door.OperatingPoint("calibrated", thresholds)
     replace(spec, operating_points=(point,)).write(out / "exits.json")
     write_json(out / "calibration.json", asdict(found_point))
-    write_json(out / "provenance.json", provenance(settings, found.sources, trained, converted, out))
+    write_json(out / "provenance.json", provenance(settings, attached, found.sources, trained, converted, out))
     step.outcome = outcome(found_point)
 
 
 def outcome(found: Calibration) -> str:
     """A calibration in one line."""
     threshold = "never" if found.threshold is None else f"{found.threshold:.4g}"
-    return (
+    told = (
         f"threshold {threshold}: {found.exit_rate:.1%} of {found.samples:,} validation samples leave early, "
         f"{found.loss:+.2f} points lost"
     )
+    return told if found.exit_rate else "; WARNING: ".join((told, *found.warnings[:1]))
 
 
 def provenance(
-    settings: Settings, sources: dict[str, str], trained: Path, converted: Path, out: Path
+    settings: Settings,
+    attached: "Method | Ready",
+    sources: dict[str, str],
+    trained: Path,
+    converted: Path,
+    out: Path,
 ) -> dict[str, object]:
-    """Where a pair comes from: data, settings, versions, hashes."""
+    """Where a pair comes from: data, settings, versions, hashes; what is not known is None."""
+    from trecx.learn.own_model import Ready
+
     history = json.loads((trained / "history.json").read_text(encoding="utf-8"))
     weights, fused = settings.weights or settings.model, converted / FUSED
     return {
@@ -178,7 +188,7 @@ def provenance(
         "task": settings.name,
         "method": "own" if settings.complete else settings.method,
         "exit": settings.exit or (settings.tap and f"at {settings.tap}"),
-        "early_view": settings.early_view,
+        "early_view": None if isinstance(attached, Ready) else attached.attachment.view is not None,
         "quantization": settings.scheme,
         "fused_convolutions": json.loads(fused.read_text(encoding="utf-8")) if fused.is_file() else [],
         "seed": settings.seed,
