@@ -72,7 +72,7 @@ def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             with Image.open(path, formats=_FORMATS) as image:
                 if image.width * image.height > _PIXELS:
                     raise DataError(
-                        f"{path}: {image.width:,} x {image.height:,} pixels are too many; supported: {_PIXELS:,} in all."
+                        f"{path}: {image.width:,} x {image.height:,} pixels are too many; supported: {_PIXELS:,}."
                     )
                 if image.mode.startswith(("I", "F")):
                     raise DataError(f"{path}: has more than 8 bits for each colour.")
