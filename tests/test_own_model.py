@@ -168,23 +168,6 @@ def test_a_file_that_is_no_model_is_told(name, content, told, images, tmp_path):
     assert result.exit_code == 2 and told in result.output and isinstance(result.exception, SystemExit), result.output
 
 
-def test_a_model_of_keras_3_is_named_as_one(images, tmp_path):
-    import subprocess
-    import sys
-
-    code = (
-        "import keras\n"
-        f"x = i = keras.Input({own_things.SHAPE})\n"
-        "x = keras.layers.Dense(3)(keras.layers.Flatten()(keras.layers.Conv2D(4, 3)(x)))\n"
-        f"keras.Model(i, x).save({str(tmp_path / 'm.keras')!r})\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip("needs Keras 3")
-    result = invoke("build", "--model", tmp_path / "m.keras", "--data", images, "--out", tmp_path / "run")
-    assert result.exit_code == 2 and "saved by Keras 3" in result.output, result.output
-
-
 def test_a_model_needs_data_and_pixels_need_a_model():
     assert "--model needs --data" in invoke("build", "--model", "m.h5").output
 

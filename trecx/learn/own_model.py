@@ -146,10 +146,6 @@ def _problems(model: Any) -> list[str]:
         shape = tuple(entry.shape[1:])
         if len(shape) != 3 or None in shape:
             found.append(f"its input {entry.name!r} has shape {shape}; supported: rows, columns, channels, all known.")
-    for layer in model.layers:
-        kind = type(layer)
-        if kind.__module__.split(".")[0] not in ("keras", "tf_keras") or ".saved_model.load" in kind.__module__:
-            found.append(f"layer {layer.name!r} is a custom layer ({kind.__name__}); use stock layers.")
     return found + _output_problems(model)
 
 

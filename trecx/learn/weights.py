@@ -1,17 +1,12 @@
 """Reference weights of a backbone, from the files in which they are published."""
 
-import json
-import re
-import zipfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from trecx.errors import TrecxError
-from trecx.learn.keras import keras, quiet
+from trecx.learn import description
+from trecx.learn.keras import keras, quiet, tensorflow
 
-# Classes in which a file carries Python code of its own.
-_CODE = {"Lambda", "__lambda__"}
 KINDS = "a SavedModel folder, a .h5 file or a .keras file"
 
 
@@ -43,59 +38,40 @@ def read(path: Path, hint: str = f"Reference weights are {KINDS} of the plain ba
         raise TrecxError(f"There is no {path}.", hint)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         raise TrecxError(f"The folder {path} has no saved_model.pb.", hint)
-    if path.is_file() and path.suffix not in (".h5", ".keras"):
+    if not path.is_dir() and not (path.is_file() and path.suffix in (".h5", ".keras")):
         raise TrecxError(f"{path} is neither a .h5 nor a .keras file.", hint)
-    if _CODE & _classes(path):
-        told = "a Lambda layer: Python code inside the file, which would run when it is read"
-        raise TrecxError(f"{path} has {told}.", "Replace the Lambda by stock layers and save the model again.")
     try:
         with quiet():
-            model = keras().models.load_model(path, compile=False)
+            return _restored(path, description.read(path))
+    except TrecxError:
+        raise
     except Exception as error:  # tf_keras raises whatever its readers raise
-        version = _version(path)
-        if version.startswith("3"):
-            problem = f"{path} was saved by Keras {version}, and tf_keras, which trains here, cannot read it."
-            raise TrecxError(
-                problem, "Build the same model in tf_keras, load its weights, and save that one."
-            ) from error
         told = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise TrecxError(f"{path} cannot be read as a Keras model: {told}.", hint) from error
-    if not isinstance(model, keras().Model):  # a SavedModel without Keras' own description loads as something else
-        raise TrecxError(f"{path} does not describe a Keras model.", hint)
+
+
+def _restored(path: Path, told: dict[str, Any]) -> Any:
+    """The model of a checked description, with the weights at `path`; no function that a file holds is run."""
+    build = keras().saving.deserialize_keras_object if "module" in told else keras().models.model_from_config
+    model = build(told)
+    if not isinstance(model, keras().Model):
+        raise TrecxError(f"{path} describes a {type(model).__name__}, which is no Keras model.")
+    _check_order(path, model, told["config"])
+    if path.is_dir():
+        status = tensorflow().train.Checkpoint(root=model).read(str(path / "variables" / "variables"))
+        status.expect_partial().assert_existing_objects_matched()  # more than its layers need is no harm
+    else:
+        model.load_weights(path)
     return model
 
 
-def _classes(path: Path) -> set[str]:
-    """The classes that a model's description names, before anything in it is believed or run."""
-    found = re.findall(r'"class_name"\s*:\s*"((?:[^"\\]|\\.)*)"', _description(path))
-    return {str(json.loads(f'"{name}"', strict=False)) for name in found}
-
-
-def _description(path: Path) -> str:
-    """The JSON, or several in a row, in which Keras describes a model; empty where there is none."""
-    try:
-        if path.is_dir():
-            return (path / "keras_metadata.pb").read_bytes().decode("latin-1")
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return archive.read("config.json").decode("utf-8", "replace")
-        with import_module("h5py").File(path) as file:
-            told = file.attrs.get("model_config", "")
-            return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
-    except Exception:  # a damaged file says nothing; reading it says why
-        return ""
-
-
-def _version(path: Path) -> str:
-    """The version of Keras that wrote a file, as far as it says so."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
-        with import_module("h5py").File(path) as file:
-            return str(file.attrs.get("keras_version", ""))
-    except Exception:  # a damaged file says nothing
-        return ""
+def _check_order(path: Path, model: Any, config: Any) -> None:
+    """Weights are told apart by the order of their layers, so a model in another order would get them wrong."""
+    entries = config["layers"] if isinstance(config, dict) else config
+    told = [entry["config"].get("name") for entry in entries]
+    names = [layer.name for layer in _layers(model)]
+    if None not in told and names != [name for name in told if name in names]:
+        raise TrecxError(f"{path} describes its layers in an order in which its weights are not.", "Save it again.")
 
 
 def _layers(model: Any) -> list[Any]:
