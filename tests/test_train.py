@@ -16,11 +16,12 @@ from mlperf_tiny.task import Split
 from trecx.errors import TrecxError
 from trecx.learn import weights
 from trecx.learn.batches import batches, probabilities, shifted
-from trecx.learn.exits.trecx import FILTER, VIEW, TRecX
+from trecx.learn.exits.losses import weighted
+from trecx.learn.exits.trecx import FILTER, VIEW, TRecX, copied_epochs
 from trecx.learn.keras import keras, save
 from trecx.learn.loop import Checkpoints, Stage, fit, learning_rate, logits_model
 from trecx.learn.settings import TrainSettings, settings_for
-from trecx.learn.train import attach, copied_epochs, plain, train, train_backbone
+from trecx.learn.train import attach, plain, train, train_backbone
 
 SHORT = TrainSettings(
     backbone_epochs=2,
@@ -274,7 +275,7 @@ def test_soft_targets_count_as_much_at_every_temperature(tmp_path):
     settings = replace(settings, batch=40, steps_per_epoch=None, class_balance=0.0, source_weights=())
     student, teacher = linear(1), linear(2)
     logits, scores = (logits_model(model, ("final",))(DATA.train.x).numpy() for model in (student, teacher))
-    stage = Stage("backbone", 0, student, ("final",), (1.0,), 1, teacher=teacher)
+    stage = Stage("backbone", 0, student, ("final",), weighted(("final",), (1.0,), settings), 1, teacher=teacher)
     assert len(list(batches(DATA.train, CLASSES, settings, (0, 0)))) == 1  # whose loss is told before the step
     checkpoints = Checkpoints(tmp_path / "checkpoint.npz", "")
     (record,) = fit(stage, DATA.train, settings, checkpoints, dict, quietly)

@@ -10,8 +10,8 @@ tf_keras = pytest.importorskip("tf_keras")
 from mlperf_tiny import KWS, TASKS  # noqa: E402
 from mlperf_tiny.attachment import Attachment, Block, EarlyExit  # noqa: E402
 from trecx.errors import TrecxError  # noqa: E402
-from trecx.learn.exits import METHODS, attachment, method  # noqa: E402
-from trecx.learn.exits.trecx import FILTER, VIEW, TRecX  # noqa: E402
+from trecx.learn.exits import Choice, method  # noqa: E402
+from trecx.learn.exits.trecx import FILTER, VIEW, TRecX, attachment  # noqa: E402
 from trecx.learn.keras import keras  # noqa: E402
 from trecx.learn.train import attach, plain  # noqa: E402
 
@@ -112,8 +112,13 @@ def test_unknown_exit_tap_and_method_are_named():
     with pytest.raises(TrecxError, match="no tap 'elsewhere'"):
         TRecX(elsewhere).attach("kws", KWS.backbone(keras()))
     with pytest.raises(TrecxError, match="no exit method 'none'"):
-        method("none", elsewhere)
-    assert isinstance(method("trecx", elsewhere), METHODS)
+        method("none", KWS)
+    with pytest.raises(TrecxError, match="no tap 'elsewhere'"):
+        method("trecx", KWS, Choice(taps=("elsewhere",)))
+    with pytest.raises(TrecxError, match="attaches to 1 of the taps, 2 are named") as refusal:
+        method("trecx", KWS, Choice(taps=("block1", "block2")))
+    assert all(f"block{number} (25, 5, 64)" in refusal.value.hint for number in (1, 2, 3, 4))
+    assert isinstance(method("trecx", KWS), TRecX)
 
 
 def test_separable_blocks_take_the_place_of_the_filter():

@@ -1,4 +1,4 @@
-"""The training loop: joint loss over exits, copied filters, checkpoints, exact continuation after an interruption.
+"""The training loop: a method's loss, copied filters, checkpoints, exact continuation after an interruption.
 
 Random numbers are functions of (seed, stage, epoch), never of what was drawn before. A checkpoint therefore needs
 weights, optimizer and epoch only, and a continued run is the run that was never interrupted: bit for bit on the same
@@ -16,6 +16,7 @@ import numpy as np
 
 from mlperf_tiny.task import Split
 from trecx.learn.batches import batches, steps_per_epoch
+from trecx.learn.exits.method import Loss
 from trecx.learn.files import whole
 from trecx.learn.keras import keras, tensorflow
 from trecx.learn.settings import TrainSettings
@@ -26,22 +27,28 @@ Record = dict[str, float]
 
 @dataclass(frozen=True)
 class Stage:
-    """One training run: a model with one softmax output per exit, and how long and how fast it is trained.
+    """One training run: a model whose last output is the final exit's scores, what it minimises, and for how long.
 
-    `number` tells apart the random numbers of stages. `weights`: of each exit's loss. `copies`: pairs (layer, copy);
-    the copy carries the layer's weights and gets no gradient before the epoch `release`. `teacher`: a model whose
-    scores on the augmented input are mixed into the targets, or None.
+    `number` tells apart the random numbers of stages. `outputs` are named by layers, which may have a `prefix` more.
+    `copies`: pairs (layer, copy); the copy carries the layer's weights and gets no gradient before the epoch `release`.
+    `teacher`: a model whose scores on the augmented input the loss may use, or None.
     """
 
     name: str
     number: int
     model: Any
-    exits: tuple[str, ...]
-    weights: tuple[float, ...]
+    outputs: tuple[str, ...]
+    loss: Loss
     epochs: int
     copies: tuple[tuple[Any, Any], ...] = ()
     release: int = 0
     teacher: Any = None
+    prefix: str = ""
+
+    @property
+    def variables(self) -> list[Any]:
+        """Everything that learns: the model's weights and the loss's own."""
+        return [*self.model.trainable_variables, *self.loss.variables]
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,10 @@ class Checkpoints:
 
 
 def logits_model(model: Any, outputs: tuple[str, ...]) -> Any:
-    """The same layers, ending before the softmax of each output: a list of logits, in order."""
-    found = [model.get_layer(name).input for name in outputs]
+    """The same layers, ending before the softmax of each output that has one: a list of logits, in order."""
+    ends = [model.get_layer(name) for name in outputs]
+    kinds = [type(getattr(end, "layer", end)).__name__ for end in ends]  # TFMOT wraps layers
+    found = [end.input if kind == "Softmax" else end.output for end, kind in zip(ends, kinds, strict=True)]
     return keras().Model(model.input, found)
 
 
@@ -89,64 +98,48 @@ def fit(
     a run interrupted in a later stage finds it; whoever knows the run has ended removes it.
     """
     optimizer = keras().optimizers.Adam(settings.learning_rate)
-    optimizer.build(stage.model.trainable_variables)
-    first, history = _restore(stage.model, optimizer, checkpoints)
-    step = _train_step(stage, optimizer, settings)
-    steps, classes = steps_per_epoch(split, settings), stage.model.outputs[0].shape[-1]
+    optimizer.build(stage.variables)
+    first, history = _restore(stage, optimizer, checkpoints)
+    step = _train_step(stage, optimizer)
+    steps, classes = steps_per_epoch(split, settings), stage.model.outputs[-1].shape[-1]
     progress(first * steps, stage.epochs * steps)
     for epoch in range(first, stage.epochs):
         _seed_dropout(stage.model, (settings.seed, stage.number, epoch))
         free = epoch >= stage.release
-        losses = np.zeros(len(stage.exits))
+        losses, past = np.zeros(len(stage.loss.parts)), tensorflow().constant(epoch, "float32")
         for done, (x, target) in enumerate(batches(split, classes, settings, (stage.number, epoch))):
             optimizer.learning_rate.assign(learning_rate(settings, epoch, stage.epochs, done, steps))
-            losses += np.asarray(step(x, target, free))
+            losses += np.asarray(step(x, target, past, free))
             progress(epoch * steps + done + 1, stage.epochs * steps)
-        record = {f"loss_{name}": float(loss / steps) for name, loss in zip(stage.exits, losses, strict=True)}
+        record = {f"loss_{name}": float(loss / steps) for name, loss in zip(stage.loss.parts, losses, strict=True)}
         history.append({"epoch": epoch + 1.0, "learning_rate": float(optimizer.learning_rate), **record, **evaluate()})
-        _keep(stage.model, optimizer, history, checkpoints)
+        _keep(stage, optimizer, history, checkpoints)
     return history
 
 
-def _train_step(stage: Stage, optimizer: Any, settings: TrainSettings) -> Callable[[Any, Any, bool], Any]:
-    """One optimizer step; returns the data losses of the exits before it."""
+def _train_step(stage: Stage, optimizer: Any) -> Callable[[Any, Any, Any, bool], Any]:
+    """One optimizer step; returns the parts of the loss before it."""
     tf = tensorflow()
-    logits = logits_model(stage.model, stage.exits)
-    everything = stage.model.trainable_variables
+    logits = logits_model(stage.model, tuple(stage.prefix + name for name in stage.outputs))
+    everything = stage.variables
     copied = {id(v) for _, copy in stage.copies for v in copy.trainable_variables}
     coupled = [v for v in everything if id(v) not in copied]
 
-    def loss(target: Any, found: Any) -> Any:
-        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, found))
-
-    def taught(x: Any) -> Any:
-        if stage.teacher is None or not settings.distillation:
-            return None
-        scores = stage.teacher(x, training=False)
-        return tf.nn.softmax(tf.math.log(tf.maximum(scores, 1e-30)) / settings.temperature)
-
-    def exit_loss(hard: Any, teacher: Any, found: Any) -> Any:
-        if teacher is None:
-            return loss(hard, found)
-        heat = settings.temperature
-        distilled = heat * heat * loss(teacher, found / heat)
-        return (1 - settings.distillation) * loss(hard, found) + settings.distillation * distilled
-
     @tf.function(reduce_retracing=True)
-    def step(x: Any, target: Any, free: bool) -> Any:
+    def step(x: Any, target: Any, epoch: Any, free: bool) -> Any:
         variables = everything if free else coupled
         with tf.GradientTape() as tape:
             found = logits(x, training=True)
             found = found if isinstance(found, list) else [found]
-            teacher = taught(x)
-            losses = [exit_loss(target, teacher, one) for one in found]
-            total = tf.add_n([weight * one for weight, one in zip(stage.weights, losses, strict=True)])
+            teacher = None if stage.teacher is None else stage.teacher(x, training=False)
+            total, parts = stage.loss.of(dict(zip(stage.outputs, found, strict=True)), target, teacher, epoch)
             total += tf.add_n(stage.model.losses) if stage.model.losses else 0.0
-        gradients = tape.gradient(total, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        gradients = zip(tape.gradient(total, variables), variables, strict=True)
+        # What this loss does not depend on stays as it is.
+        optimizer.apply_gradients([(gradient, variable) for gradient, variable in gradients if gradient is not None])
         if not free:
             copy_weights(stage.copies)
-        return tf.stack(losses)
+        return tf.stack(parts)
 
     copy_weights(stage.copies if stage.release else ())
     return step
@@ -169,9 +162,10 @@ def _seed_dropout(model: Any, key: tuple[int, ...]) -> None:
             generator.reset_from_seed(int(seed))
 
 
-def _keep(model: Any, optimizer: Any, history: list[Record], checkpoints: Checkpoints) -> None:
+def _keep(stage: Stage, optimizer: Any, history: list[Record], checkpoints: Checkpoints) -> None:
     """Replace the checkpoint by one of now."""
-    arrays = {f"model_{k}": value for k, value in enumerate(model.get_weights())}
+    arrays = {f"model_{k}": value for k, value in enumerate(stage.model.get_weights())}
+    arrays |= {f"own_{k}": variable.numpy() for k, variable in enumerate(stage.loss.variables)}
     arrays |= {f"optimizer_{k}": np.asarray(v) for k, v in enumerate(optimizer.variables)}
     names = sorted(history[0])
     arrays["history"] = np.array([[record[name] for name in names] for record in history])
@@ -179,7 +173,7 @@ def _keep(model: Any, optimizer: Any, history: list[Record], checkpoints: Checkp
         np.savez(file, allow_pickle=False, fingerprint=checkpoints.fingerprint, names=np.array(names), **arrays)
 
 
-def _restore(model: Any, optimizer: Any, checkpoints: Checkpoints) -> tuple[int, list[Record]]:
+def _restore(stage: Stage, optimizer: Any, checkpoints: Checkpoints) -> tuple[int, list[Record]]:
     """Epochs done and their records; (0, []) where there is no checkpoint of this very run."""
     try:
         with np.load(checkpoints.path, allow_pickle=False) as file:
@@ -188,7 +182,9 @@ def _restore(model: Any, optimizer: Any, checkpoints: Checkpoints) -> tuple[int,
         return 0, []
     if str(kept.get("fingerprint")) != checkpoints.fingerprint:
         return 0, []
-    model.set_weights([kept[f"model_{k}"] for k in range(len(model.get_weights()))])
+    stage.model.set_weights([kept[f"model_{k}"] for k in range(len(stage.model.get_weights()))])
+    for k, variable in enumerate(stage.loss.variables):
+        variable.assign(kept[f"own_{k}"])
     for k, variable in enumerate(optimizer.variables):
         variable.assign(kept[f"optimizer_{k}"])
     names = kept["names"].tolist()

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Data
+from trecx import exits as door
 from trecx.errors import TrecxError
 from trecx.learn import weights
-from trecx.learn.exits.trecx import EARLY, FINAL
+from trecx.learn.exits.method import EARLY, FINAL, Phase, exit_names, specs
 from trecx.learn.files import whole
 from trecx.learn.keras import keras, save
-from trecx.learn.train import HISTORY, MODEL, SCORES, scores
+from trecx.learn.settings import TrainSettings
+from trecx.learn.train import HISTORY, MODEL, SCORES, exit_scores, write_scores
 
 HINT = f"A model is {weights.KINDS}; with one 4-D input of known size (rows, columns, channels) and scores of classes."
 # The names of the layers that exits add; a model's own layers of such names are renamed.
@@ -62,9 +64,41 @@ class Facts:
 
 @dataclass(frozen=True)
 class Ready:
-    """The exits of a complete model, as the steps after training ask an exit method for them."""
+    """The method of a complete model at `path`: it has its exits already and trains nothing."""
+
+    name: ClassVar[str] = "own"
+    taps: ClassVar[tuple[int, int]] = (0, 0)
+    grows: ClassVar[bool] = False
+    untunable: ClassVar[str] = "A model that came with its exits is not trained here."
+    otherwise: ClassVar[str] = "final"
+    tuning: ClassVar[Recipe | None] = None
 
     exits: tuple[str, ...]
+    path: Path = Path()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Its exits."""
+        return self.exits
+
+    def exit_specs(self) -> tuple[door.ExitSpec, ...]:
+        """All but the last decide by their highest score."""
+        return specs(self.exits)
+
+    def about(self) -> dict[str, object]:
+        """What its final exit looks at is not known."""
+        return {"early_view": None}
+
+    def attach(self, task: str, backbone: Backbone | None) -> Any:
+        """The model as it is."""
+        return complete(self.path)
+
+    def start(self, model: Any, head: Any) -> None:
+        """Nothing: everything has its weights."""
+
+    def phases(self, model: Any, settings: TrainSettings) -> tuple[Phase, ...]:
+        """None."""
+        return ()
 
 
 def facts(path: Path) -> Facts:
@@ -73,12 +107,6 @@ def facts(path: Path) -> Facts:
     names = exit_names(len(model.outputs))
     taps = _taps(model) if len(names) == 1 else ()
     return Facts(tuple(model.input_shape[1:]), int(model.outputs[0].shape[-1]), names, model.count_params(), taps)
-
-
-def exit_names(count: int) -> tuple[str, ...]:
-    """Names of a complete model's exits, in the order in which they are taken."""
-    early = (EARLY,) if count == 2 else tuple(f"{EARLY}{k}" for k in range(1, count))
-    return (*early, FINAL)
 
 
 def backbone(path: Path) -> Callable[[Any], Backbone]:
@@ -105,19 +133,16 @@ def complete(path: Path) -> Any:
     return keras().Model(model.input, answers)
 
 
-def adopt(path: Path, ready: Ready, data: Data, folder: Path) -> None:
-    """Leave in `folder` what `train` would: the complete model at `path`, its scores, and that nothing was trained."""
-    model = complete(path)
+def adopt(ready: Ready, data: Data, folder: Path) -> None:
+    """Leave in `folder` what `train` would: the complete model, its scores, and that nothing was trained."""
+    model = complete(ready.path)
     folder.mkdir(parents=True, exist_ok=True)
     save(model, folder / MODEL)
-    arrays: dict[str, np.ndarray] = {}
-    for key, split in (("validation", data.validation), ("test", data.test)):
-        found = zip(ready.exits, scores(model, split.x), strict=True)
-        arrays |= {f"{key}_{name}": one for name, one in found} | {f"{key}_labels": split.y}
-    with whole(folder / SCORES) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    write_scores(folder / SCORES, data, exit_scores(ready, model))
     with whole(folder / HISTORY) as partial:
-        partial.write_text(json.dumps({"settings": {"model": path.name}, "backbone": [], "joint": []}) + "\n", "utf-8")
+        partial.write_text(
+            json.dumps({"settings": {"model": ready.path.name}, "backbone": [], "joint": []}) + "\n", "utf-8"
+        )
 
 
 def _read(path: Path) -> Any:

@@ -11,16 +11,15 @@ import numpy as np
 from mlperf_tiny.task import Data, Split, Task
 from trecx.errors import TrecxError
 from trecx.learn.exits import Method
+from trecx.learn.exits.method import FINAL
 from trecx.learn.files import whole
 from trecx.learn.flatbuffer import describe, problems
 from trecx.learn.fuse import fuse
 from trecx.learn.keras import keras, quantization, quiet, save, seed, tensorflow
 from trecx.learn.loop import Checkpoints, Progress, Record, Stage, fingerprint, fit
-from trecx.learn.own_model import Ready
 from trecx.learn.settings import QuantizeSettings, TrainSettings
-from trecx.learn.train import BACKBONE, HISTORY, MODEL, accuracies, exit_weights, scores
+from trecx.learn.train import BACKBONE, HISTORY, MODEL, accuracies, exit_scores
 
-_FINAL = "final"
 _CHECKPOINT = "checkpoint-qat.npz"
 _QAT = "qat.h5"  # TFMOT's wrappers lose variables in the .keras format
 
@@ -28,13 +27,13 @@ _QAT = "qat.h5"  # TFMOT's wrappers lose variables in the .keras format
 def quantize(
     task: Task,
     data: Data,
-    method: Method | Ready,
+    method: Method,
     folder: Path,
     out: Path,
     settings: QuantizeSettings,
     progress: Progress,
 ) -> tuple[str, ...]:
-    """Write `<task>.tflite`, one int8 output per exit, and `backbone.tflite`, the plain backbone, into `out`.
+    """Write `<task>.tflite`, an int8 output per exit and gate, and `backbone.tflite`, the plain backbone, into `out`.
 
     Reads what `train` left in `folder`; a model that came with its exits has no backbone and cannot be fine-tuned.
     Activation ranges come from training samples only; where the task has an official input quantization, the files have
@@ -44,21 +43,20 @@ def quantize(
     fused from two (`fuse.py`) before anything was fine-tuned or quantized. Raises TrecxError where a model is missing
     or the result is not what was promised.
     """
-    ready = isinstance(method, Ready)
-    if ready and settings.scheme == "qat":
-        raise TrecxError("A model that came with its exits is not trained here.", "Quantize it after training: ptq.")
+    if method.untunable and settings.scheme == "qat":
+        raise TrecxError(method.untunable, "Quantize it after training: --quantize ptq.")
     model, fused = fuse(_load(folder / MODEL))
-    backbone = None if ready else _load(folder / BACKBONE)
+    backbone = _load(folder / BACKBONE) if method.grows else None
     out.mkdir(parents=True, exist_ok=True)
     calibration = representative(task, data.train, settings)
-    if settings.scheme == "qat" and not isinstance(method, Ready):
+    if settings.scheme == "qat":
         tuned = tune(task, data, method, model, backbone, _trained_with(folder, settings), out, progress)
-        converted = convert(tuned, task, method.exits, None)
+        converted = convert(tuned, task, method.outputs, None)
     else:
-        converted = convert(model, task, method.exits, calibration)
+        converted = convert(model, task, method.outputs, calibration)
     progress(1, 2) if settings.scheme == "ptq" else None
     if backbone is not None:
-        _write(out / "backbone.tflite", convert(backbone, task, (_FINAL,), calibration))
+        _write(out / "backbone.tflite", convert(backbone, task, (FINAL,), calibration))
     _write(out / f"{task.name}.tflite", converted)
     (out / _CHECKPOINT).unlink(missing_ok=True)
     progress(1, 1)
@@ -143,16 +141,15 @@ def tune(
     train = replace(data.train, x=_clipped(task, data.train.x))
     _set_ranges(aware, model, train.x[np.random.default_rng(settings.seed).permutation(len(train))[:500]])
     _set_input_range(aware, task)
-    exits = tuple(f"quant_{name}" for name in method.exits)
-    weights = exit_weights(settings, method.loss_weights())
-    stage = Stage("qat", 2, aware, exits, weights, settings.epochs, teacher=teacher)
+    # The last phase's loss, with everything learning: rounding moves the backbone too.
+    loss = method.phases(model, replace(settings, frozen=False))[-1].loss
+    stage = Stage("qat", 2, aware, method.outputs, loss, settings.epochs, teacher=teacher, prefix="quant_")
     identity = fingerprint("qat", task.name, method, settings, train.x, train.y, *model.get_weights())
 
     def evaluate() -> Record:
-        return accuracies(method.exits, data.validation, scores(aware, _clipped(task, data.validation.x)))
+        return accuracies(data.validation, exit_scores(method, aware)(_clipped(task, data.validation.x)))
 
-    records = fit(stage, train, settings, Checkpoints(out / _CHECKPOINT, identity), evaluate, progress)
-    history = [{name.replace("_quant_", "_"): value for name, value in record.items()} for record in records]
+    history = fit(stage, train, settings, Checkpoints(out / _CHECKPOINT, identity), evaluate, progress)
     _set_input_range(aware, task)
     with quiet():
         save(aware, out / _QAT)

@@ -19,17 +19,13 @@ OPERATORS = (
 _SAMPLES = 8
 
 
-def trial(task: Task, method: Method | own_model.Ready, own: Path | None) -> bytes:
+def trial(task: Task, method: Method) -> bytes:
     """The `.tflite` of the model before it is trained, on random inputs; raise TrecxError where there can be none."""
-    if isinstance(method, own_model.Ready):
-        assert own is not None
-        model = own_model.complete(own)
-    else:
-        model = attach(task, method, plain(task))
+    model = attach(task, method, plain(task)) if method.grows else method.attach(task.name, None)
     x = np.random.default_rng(0).uniform(0, 255, (_SAMPLES, *task.input_shape)).astype(np.float32)
     samples = representative(task, Split("random", "", x, np.zeros(_SAMPLES, np.int32)), QuantizeSettings())
     try:
-        return convert(fuse(model)[0], task, method.exits, samples)
+        return convert(fuse(model)[0], task, method.outputs, samples)
     except TrecxError as error:
         raise TrecxError(error.problems, OPERATORS) from error
     except Exception as error:  # the converter's, for layers that it does not know

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mlperf_tiny.attachment import Attachment
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Task
 from trecx.errors import TrecxError
@@ -62,14 +61,13 @@ def settings_for(
     weights: Path | None,
     source_weights: tuple[tuple[str, float], ...] = (),
     seed: int = 1,
-    attachment: Attachment | None = None,
+    tuning: Recipe | None = None,
 ) -> TrainSettings:
     """The settings that a build takes on its own: the task's recipe, from scratch or from trained weights.
 
-    From trained weights an attachment's own recipe goes before the task's.
+    From trained weights the recipe `tuning` of a method's own goes before the task's.
     """
-    tuning = attachment.tuning if attachment and attachment.tuning else task.tuning
-    recipe = task.recipe if weights is None else tuning
+    recipe = task.recipe if weights is None else tuning or task.tuning
     return TrainSettings(**asdict(recipe), weights=weights, seed=seed, source_weights=source_weights)
 
 

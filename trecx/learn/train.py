@@ -1,6 +1,7 @@
-"""Train a backbone and its exits: the backbone first, then everything jointly."""
+"""Train a backbone and its exits: the backbone first, then the phases of the exit method."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ from trecx.errors import TrecxError
 from trecx.learn import weights
 from trecx.learn.batches import probabilities
 from trecx.learn.exits import Method
+from trecx.learn.exits.losses import weighted
+from trecx.learn.exits.method import FINAL
 from trecx.learn.files import whole
 from trecx.learn.keras import keras, save, seed
 from trecx.learn.loop import Checkpoints, Progress, Record, Stage, fingerprint, fit
 from trecx.learn.settings import TrainSettings
 
+Scorer = Callable[[np.ndarray], dict[str, np.ndarray]]
+
 BACKBONE, MODEL, HISTORY, SCORES = "backbone.keras", "model.keras", "history.json", "float_scores.npz"
-_FINAL = "final"  # the backbone's only output carries the name of the final exit
 
 
 def plain(task: Task) -> Any:
     """The plain backbone as a Keras model with one softmax output, `final`."""
     backbone = task.backbone(keras())
-    scores = keras().layers.Softmax(name=_FINAL)(backbone.head(backbone.features))
+    scores = keras().layers.Softmax(name=FINAL)(backbone.head(backbone.features))
     return keras().Model(backbone.input, scores, name=f"{task.name}_backbone")
 
 
@@ -39,45 +43,35 @@ def train(task: Task, data: Data, method: Method, settings: TrainSettings, folde
     folder.mkdir(parents=True, exist_ok=True)
     seed(settings.seed)
     identity = (task.name, method, settings, data.train.x, data.train.y, data.validation.x, data.validation.y)
-    checkpoints = [folder / "checkpoint-backbone.npz", folder / "checkpoint-joint.npz"]
     before = 0 if settings.weights else settings.backbone_epochs
-    epochs = before + settings.epochs
+    total = before + settings.epochs
 
     backbone, teacher, history = plain(task), _teacher(task, settings), []
     if settings.weights:
         weights.load_into(backbone, settings.weights)
     else:
-        kept = Checkpoints(checkpoints[0], fingerprint("backbone", *identity))
-        history = fit_backbone(backbone, teacher, data, settings, kept, _part(progress, 0, before, epochs))
+        kept = Checkpoints(_checkpoint(folder, "backbone"), fingerprint("backbone", *identity))
+        history = fit_backbone(backbone, teacher, data, settings, kept, _part(progress, 0, before, total))
     save(backbone, folder / BACKBONE)
 
     seed(settings.seed + 1)
     model = attach(task, method, backbone)
-    chosen = exit_weights(settings, method.loss_weights())
-    release = copied_epochs(settings)
-    copies = method.copies(model)
-    _set_trainable(model, backbone, not settings.frozen)
-    learning = [k for k, name in enumerate(method.exits) if learns(model, name)]
-    exits = tuple(method.exits[k] for k in learning)
-    stage = Stage(
-        "joint",
-        1,
-        model,
-        exits,
-        tuple(chosen[k] for k in learning),
-        settings.epochs,
-        copies,
-        release,
-        teacher or backbone,
-    )
-    kept = Checkpoints(checkpoints[1], fingerprint("joint", *identity, *backbone.get_weights()))
-    joint = _run(stage, data, settings, kept, _part(progress, before, settings.epochs, epochs))
+    records = {"backbone": history}
+    for number, phase in enumerate(method.phases(model, settings), 1):
+        _set_trainable(model, backbone, not phase.frozen)
+        copies = tuple((model.get_layer(one), model.get_layer(other)) for one, other in phase.copies)
+        following: tuple[Any, ...] = (copies, phase.release, teacher or backbone)
+        stage = Stage(phase.name, number, model, method.outputs, phase.loss, phase.epochs, *following)
+        kept = Checkpoints(_checkpoint(folder, phase.name), fingerprint(phase.name, *identity, *backbone.get_weights()))
+        part = _part(progress, before, phase.epochs, total)
+        records[phase.name] = _run(stage, data, settings, kept, part, exit_scores(method, model))
+        before += phase.epochs
     _set_trainable(model, backbone, True)
     save(model, folder / MODEL)
-    _write_scores(folder / SCORES, data, model, backbone, method.exits)
-    _write_history(folder / HISTORY, settings, history, joint)
-    for path in checkpoints:
-        path.unlink(missing_ok=True)
+    write_scores(folder / SCORES, data, exit_scores(method, model), backbone)
+    _write_history(folder / HISTORY, settings, records)
+    for name in records:
+        _checkpoint(folder, name).unlink(missing_ok=True)
 
 
 def train_backbone(task: Task, data: Data, settings: TrainSettings, folder: Path, progress: Progress) -> None:
@@ -90,10 +84,10 @@ def train_backbone(task: Task, data: Data, settings: TrainSettings, folder: Path
     seed(settings.seed)
     backbone, teacher = plain(task), _teacher(task, settings)
     identity = (task.name, settings, data.train.x, data.train.y, data.validation.x, data.validation.y)
-    kept = Checkpoints(folder / "checkpoint-backbone.npz", fingerprint("backbone", *identity))
+    kept = Checkpoints(_checkpoint(folder, "backbone"), fingerprint("backbone", *identity))
     history = fit_backbone(backbone, teacher, data, settings, kept, progress)
     save(backbone, folder / BACKBONE)
-    _write_history(folder / HISTORY, settings, history, [])
+    _write_history(folder / HISTORY, settings, {"backbone": history, "joint": []})
     kept.path.unlink(missing_ok=True)
 
 
@@ -102,8 +96,13 @@ def fit_backbone(
 ) -> list[Record]:
     """Train the plain `backbone` in place, on labels and, where there is one, on the scores of `teacher`."""
     rate = settings.backbone_learning_rate or settings.learning_rate
-    stage = Stage("backbone", 0, backbone, (_FINAL,), (1.0,), settings.backbone_epochs, teacher=teacher)
-    return _run(stage, data, replace(settings, learning_rate=rate), kept, progress)
+    loss = weighted((FINAL,), (1.0,), settings)
+    stage = Stage("backbone", 0, backbone, (FINAL,), loss, settings.backbone_epochs, teacher=teacher)
+
+    def found(x: np.ndarray) -> dict[str, np.ndarray]:
+        return {FINAL: scores(backbone, x)[0]}
+
+    return _run(stage, data, replace(settings, learning_rate=rate), kept, progress, found)
 
 
 def _teacher(task: Task, settings: TrainSettings) -> Any:
@@ -117,13 +116,12 @@ def _teacher(task: Task, settings: TrainSettings) -> Any:
 
 def attach(task: Task, method: Method, backbone: Any) -> Any:
     """The model with exits on a fresh backbone that has the weights of `backbone`, a model of `plain`."""
-    graph = task.backbone(keras())
-    model = method.attach(task.name, graph)
+    model = method.attach(task.name, task.backbone(keras()))
     ours = {layer.name: layer for layer in model.layers}
     for layer in backbone.layers:
         if layer.weights and layer.name in ours:
             ours[layer.name].set_weights(layer.get_weights())
-    method.start(model, backbone.get_layer(_FINAL).input._keras_history.layer)
+    method.start(model, backbone.get_layer(FINAL).input._keras_history.layer)
     return model
 
 
@@ -135,17 +133,22 @@ def _set_trainable(model: Any, backbone: Any, trainable: bool) -> None:
             layer.trainable = trainable
 
 
-def learns(model: Any, output: str) -> bool:
-    """Whether any weight that an output depends on is trained; with a frozen backbone a plain final exit has none."""
-    return bool(keras().Model(model.input, model.get_layer(output).output).trainable_variables)
-
-
 def scores(model: Any, x: np.ndarray) -> list[np.ndarray]:
-    """Scores of every output, float32 `(n, classes)` each."""
+    """What every output says, float32 `(n, classes)`, or `(n, 1)` for a gate."""
     # Not predict(): with deterministic ops its data pipeline logs errors that are none.
     parts = [model.predict_on_batch(x[start : start + 500]) for start in range(0, len(x), 500)]
     parts = [part if isinstance(part, list) else [part] for part in parts]
     return [np.concatenate(one) for one in zip(*parts, strict=True)]
+
+
+def exit_scores(method: Method, model: Any) -> Scorer:
+    """The exits' scores of samples, by exit; gates are left out."""
+
+    def of(x: np.ndarray) -> dict[str, np.ndarray]:
+        found = dict(zip(method.outputs, scores(model, x), strict=True))
+        return {name: found[name] for name in method.exits}
+
+    return of
 
 
 def _check(task: Task, data: Data, settings: TrainSettings) -> None:
@@ -162,16 +165,8 @@ def _check(task: Task, data: Data, settings: TrainSettings) -> None:
     probabilities(data.train, settings)
 
 
-def copied_epochs(settings: TrainSettings) -> int:
-    """How many joint epochs the copied filters follow their originals."""
-    return round(settings.release * settings.epochs)
-
-
-def exit_weights(settings: TrainSettings, own: tuple[float, ...]) -> tuple[float, ...]:
-    """Weights of the exits' losses: as set, else the method's own."""
-    if settings.early_weight is None:
-        return own
-    return (*(settings.early_weight for _ in own[:-1]), own[-1])
+def _checkpoint(folder: Path, phase: str) -> Path:
+    return folder / f"checkpoint-{phase}.npz"
 
 
 def _part(progress: Progress, before: int, epochs: int, total: int) -> Progress:
@@ -184,18 +179,19 @@ def _part(progress: Progress, before: int, epochs: int, total: int) -> Progress:
     return report
 
 
-def _run(stage: Stage, data: Data, settings: TrainSettings, kept: Checkpoints, progress: Progress) -> list[Record]:
+def _run(
+    stage: Stage, data: Data, settings: TrainSettings, kept: Checkpoints, progress: Progress, found: Scorer
+) -> list[Record]:
     def evaluate() -> Record:
-        found = scores(stage.model, data.validation.x)
-        return accuracies(tuple(stage.model.output_names), data.validation, found)
+        return accuracies(data.validation, found(data.validation.x))
 
     return fit(stage, data.train, settings, kept, evaluate, progress)
 
 
-def accuracies(exits: tuple[str, ...], split: Split, found: list[np.ndarray]) -> Record:
+def accuracies(split: Split, found: dict[str, np.ndarray]) -> Record:
     """Accuracy of every exit, over the split and over each of its sources."""
     record = {}
-    for name, one in zip(exits, found, strict=True):
+    for name, one in found.items():
         right = one.argmax(-1) == split.y
         record[f"{split.name}_{name}"] = float(right.mean())
         for source in [] if split.source is None else sorted(set(split.source.tolist())):
@@ -203,11 +199,13 @@ def accuracies(exits: tuple[str, ...], split: Split, found: list[np.ndarray]) ->
     return record
 
 
-def _write_scores(path: Path, data: Data, model: Any, backbone: Any, exits: tuple[str, ...]) -> None:
+def write_scores(path: Path, data: Data, found: Scorer, backbone: Any = None) -> None:
+    """Write the exits' float scores, and the plain backbone's, of validation and test samples, with their labels."""
     arrays: dict[str, np.ndarray] = {}
     for key, split in (("validation", data.validation), ("test", data.test)):
-        found = dict(zip(exits, scores(model, split.x), strict=True)) | {"backbone": scores(backbone, split.x)[0]}
-        arrays |= {f"{key}_{name}": one for name, one in found.items()}
+        arrays |= {f"{key}_{name}": one for name, one in found(split.x).items()}
+        if backbone is not None:
+            arrays[f"{key}_backbone"] = scores(backbone, split.x)[0]
         arrays[f"{key}_labels"] = split.y
         if split.source is not None:
             arrays[f"{key}_source"] = split.source
@@ -215,9 +213,9 @@ def _write_scores(path: Path, data: Data, model: Any, backbone: Any, exits: tupl
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _write_history(path: Path, settings: TrainSettings, backbone: list[Record], joint: list[Record]) -> None:
+def _write_history(path: Path, settings: TrainSettings, records: dict[str, list[Record]]) -> None:
     files = {"weights": settings.weights, "teacher": settings.teacher}
     told = asdict(settings) | {name: path.name if path else None for name, path in files.items()}
-    text = json.dumps({"settings": told, "backbone": backbone, "joint": joint}, indent=1)
+    text = json.dumps({"settings": told, **records}, indent=1)
     with whole(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")

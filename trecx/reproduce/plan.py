@@ -7,7 +7,7 @@ from pathlib import Path
 from mlperf_tiny.attachment import Attachment
 from mlperf_tiny.task import Task
 from trecx.errors import TrecxError
-from trecx.learn.exits import attachment
+from trecx.learn.exits.trecx import attachment
 
 # The attachment that repeats the paper's, and that of the best found, where a task names one.
 PAPER, BEST = "paper", "best"

@@ -15,7 +15,8 @@ from trecx.errors import TrecxError
 from trecx.judge.calibrate import calibrate
 from trecx.judge.trace import Trace
 from trecx.learn import train as training
-from trecx.learn.exits import Method, method
+from trecx.learn.exits import Method
+from trecx.learn.exits.trecx import TRecX
 from trecx.learn.quantize import quantize
 from trecx.learn.settings import QuantizeSettings, TrainSettings, settings_for
 from trecx.reproduce import together
@@ -56,7 +57,7 @@ class Job:
     @property
     def method(self) -> Method:
         """The exit method with the variant's attachment."""
-        return method("trecx", self.variant.attachment)
+        return TRecX(self.variant.attachment)
 
 
 def backbone(material: Material, options: Options, folder: Path, step: Step) -> Path:
@@ -111,7 +112,7 @@ def run(job: Job, step: Step) -> bool:
 def trained_as(job: Job) -> tuple[TrainSettings, dict[str, Any]]:
     """Settings and configuration of a seed's training."""
     source_weights, attachment = job.material.data.source_weights, job.variant.attachment
-    settings = settings_for(job.material.task, job.weights, source_weights, job.seed, attachment)
+    settings = settings_for(job.material.task, job.weights, source_weights, job.seed, attachment.tuning)
     settings = taught(settings, job.options)
     attached = {"method": job.method.name, "attachment": attachment}
     return settings, trained_from(job.material, settings) | attached

@@ -20,7 +20,7 @@ from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.data import data, task
 from trecx.steps.pair import BACKBONE, Pair
-from trecx.steps.subject import exit_specs, exits_of, subject
+from trecx.steps.subject import exits_of, subject
 
 if TYPE_CHECKING:
     from trecx.learn.exits import Method
@@ -86,9 +86,9 @@ def train(settings: Settings, out: Path, step: Step) -> None:
     learned, weights = subject(settings, step), settings.weights or settings.model
     method = exits_of(settings, learned)
     if isinstance(method, Ready):
-        return _take_trained(settings, method, found, out, step)
+        return _take_trained(method, found, out, step)
     start = Path(weights) if weights else None
-    chosen = settings_for(learned, start, found.source_weights, settings.seed, method.attachment)
+    chosen = settings_for(learned, start, found.source_weights, settings.seed, method.tuning)
     if settings.teacher:
         chosen = replace(chosen, teacher=Path(settings.teacher))
     if settings.epochs is not None:
@@ -98,14 +98,13 @@ def train(settings: Settings, out: Path, step: Step) -> None:
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
 
 
-def _take_trained(settings: Settings, exits: "Ready", found: Data, out: Path, step: Step) -> None:
+def _take_trained(method: "Ready", found: Data, out: Path, step: Step) -> None:
     """Take a model of the user's own that has its exits, in place of a training."""
     from trecx.learn.own_model import adopt
 
-    assert settings.model is not None
     with step.progress("scores"):
-        adopt(Path(settings.model), exits, found, out)
-    step.outcome = f"{len(exits.exits)} exits as they are in {Path(settings.model).name}"
+        adopt(method, found, out)
+    step.outcome = f"{len(method.exits)} exits as they are in {method.path.name}"
 
 
 def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
@@ -138,9 +137,8 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     name, chosen = f"{settings.name}.tflite", subject(settings, step)
     attached = exits_of(settings, chosen)
     exits = attached.exits
-    method = "own" if settings.complete else settings.method
     shutil.copyfile(converted / name, out / name)
-    spec = door.Exits(chosen.name, method, name, door.sha256(out / name), chosen.classes, exit_specs(exits))
+    spec = door.Exits(chosen.name, attached.name, name, door.sha256(out / name), chosen.classes, attached.exit_specs())
     split = found.validation.of(found.calibration)
     pair = pairs.bind(out / name, spec)
     answered = answer(pair, split, pair.limits, step, "validation")
@@ -172,23 +170,21 @@ def outcome(found: Calibration) -> str:
 
 def provenance(
     settings: Settings,
-    attached: "Method | Ready",
+    attached: "Method",
     sources: dict[str, str],
     trained: Path,
     converted: Path,
     out: Path,
 ) -> dict[str, object]:
     """Where a pair comes from: data, settings, versions, hashes; what is not known is None."""
-    from trecx.learn.own_model import Ready
-
     history = json.loads((trained / "history.json").read_text(encoding="utf-8"))
     weights, fused = settings.weights or settings.model, converted / FUSED
     return {
         "trecx": __version__,
         "task": settings.name,
-        "method": "own" if settings.complete else settings.method,
+        "method": attached.name,
         "exit": settings.exit or (settings.tap and f"at {settings.tap}"),
-        "early_view": None if isinstance(attached, Ready) else attached.attachment.view is not None,
+        **attached.about(),
         "quantization": settings.scheme,
         "fused_convolutions": json.loads(fused.read_text(encoding="utf-8")) if fused.is_file() else [],
         "seed": settings.seed,

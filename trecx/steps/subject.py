@@ -17,7 +17,7 @@ from trecx.steps.data import classes, data, task
 
 if TYPE_CHECKING:
     from trecx.learn.exits import Method
-    from trecx.learn.own_model import Facts, Ready
+    from trecx.learn.own_model import Facts
 
 
 def subject(settings: Settings, step: Step) -> Task:
@@ -43,14 +43,16 @@ def subject(settings: Settings, step: Step) -> Task:
     return Task(settings.name, f"{settings.name}, from {path.name}", shape, names, backbone, load, tuning=recipe)
 
 
-def exits_of(settings: Settings, chosen: Task) -> "Method | Ready":
-    """The exit method of a run with the attachment that was chosen, or the exits that its model has."""
-    from trecx.learn.exits import attachment, method
+def exits_of(settings: Settings, chosen: Task) -> "Method":
+    """The exit method of a run with the exits that were chosen, or the one that its model has them by."""
+    from trecx.learn.exits import Choice, method
     from trecx.learn.own_model import Ready, facts
 
     if settings.complete and settings.model is not None:
-        return Ready(facts(Path(settings.model)).exits)
-    return method(settings.method, attachment(chosen, settings.exit, settings.early_view, settings.tap))
+        path = Path(settings.model)
+        return Ready(facts(path).exits, path)
+    taps = () if settings.tap is None else (settings.tap,)
+    return method(settings.method, chosen, Choice(settings.exit, taps, settings.early_view))
 
 
 def exit_specs(exits: tuple[str, ...]) -> tuple[door.ExitSpec, ...]:
@@ -156,8 +158,8 @@ def rehearse(settings: Settings, step: Step) -> None:
     method = exits_of(settings, chosen)
     with step.progress("trying the conversion"), TemporaryDirectory() as folder:
         path = Path(folder) / f"{chosen.name}.tflite"
-        path.write_bytes(rehearsal.trial(chosen, method, own))
-        spec = door.Exits(chosen.name, "", path.name, door.sha256(path), chosen.classes, exit_specs(method.exits))
+        path.write_bytes(rehearsal.trial(chosen, method))
+        spec = door.Exits(chosen.name, "", path.name, door.sha256(path), chosen.classes, method.exit_specs())
         pairs.bind(path, spec)
     step.outcome = f"{len(found.train):,} training samples; the model can be converted and compiled"
     if own is not None:

@@ -11,17 +11,21 @@ DCONV_f has the kernel shape of DCONV_e and carries its weights for most of the 
 the final exit reads nothing that the early exit computed: both depend on the tap only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mlperf_tiny.attachment import Attachment, EarlyExit, EarlyView
-from mlperf_tiny.task import Backbone
+from mlperf_tiny.recipe import Recipe
+from mlperf_tiny.task import Backbone, Task
+from trecx import exits as door
 from trecx.errors import TrecxError
+from trecx.learn.exits.losses import exit_weights, weighted
+from trecx.learn.exits.method import EARLY, FINAL, Choice, Head, Phase, joined, listed, specs, tap_problems
 from trecx.learn.keras import keras
+from trecx.learn.settings import TrainSettings
 
-EARLY, FINAL = "early", "final"
 L2 = 1e-4  # on convolution kernels
 FILTER, VIEW = "early_filter", "early_view"  # DCONV_e and DCONV_f
 
@@ -31,27 +35,48 @@ class TRecX:
     """The method with one attachment; without its `view` the final exit keeps the backbone's own head."""
 
     name: ClassVar[str] = "trecx"
+    taps: ClassVar[tuple[int, int]] = (1, 1)
+    grows: ClassVar[bool] = True
+    untunable: ClassVar[str] = ""
+    otherwise: ClassVar[str] = "final"
     exits: ClassVar[tuple[str, ...]] = (EARLY, FINAL)
+    outputs: ClassVar[tuple[str, ...]] = exits
     attachment: Attachment
+
+    @classmethod
+    def of(cls, task: Task, choice: Choice) -> "TRecX":
+        """The method with the task's attachment that was chosen, or at a tap."""
+        return cls(attachment(task, choice.exit, choice.early_view, choice.taps))
+
+    @property
+    def tuning(self) -> Recipe | None:
+        """The attachment's own."""
+        return self.attachment.tuning
+
+    def exit_specs(self) -> tuple[door.ExitSpec, ...]:
+        """The early exit decides by its highest score."""
+        return specs(self.exits)
+
+    def about(self) -> dict[str, object]:
+        """Whether the final exit has an early view."""
+        return {"early_view": self.attachment.view is not None}
 
     def attach(self, task: str, backbone: Backbone) -> Any:
         """The two-exit Keras model, outputs `early` and `final`; raise TrecxError for an unknown tap."""
         attachment = self.attachment
-        if attachment.early.tap not in backbone.taps:
-            problem = f"The backbone of {task} has no tap {attachment.early.tap!r}."
-            raise TrecxError(problem, f"Its taps are {', '.join(backbone.taps)}.")
-        logits = backbone.head(backbone.features)
-        classes = int(logits.shape[-1])
-        early = _early(backbone.taps[attachment.early.tap], attachment, classes)
-        if attachment.view is not None:
+        problems = tap_problems(task, self, backbone, (attachment.early.tap,))
+        if problems:
+            raise TrecxError(problems, listed(backbone))
+
+        def assisted(logits: Any, classes: int) -> Any:
             dense = logits._keras_history.layer  # the head's last layer; the vector it reads is what EV merges with
             if not isinstance(dense, keras().layers.Dense) or len(dense.input.shape) != 2:
                 problem = f"The head of {task} does not end in a Dense layer on a vector, which the early view needs."
                 raise TrecxError(problem, "Leave the final exit as it is: --no-early-view.")
-            logits = _assisted(backbone.features, dense.input, attachment, classes)
-        layers = keras().layers
-        outputs = [layers.Softmax(name=EARLY)(early), layers.Softmax(name=FINAL)(logits)]
-        return keras().Model(backbone.input, outputs, name=f"{task}_{self.name}")
+            return _assisted(backbone.features, dense.input, attachment, classes)
+
+        head = Head(EARLY, attachment.early.tap, lambda tap, classes: (_early(tap, attachment, classes),))
+        return joined(f"{task}_{self.name}", backbone, (head,), assisted if attachment.view is not None else None)
 
     def start(self, model: Any, head: Any) -> None:
         """The final Dense begins as the backbone's own head: nothing from the early view yet."""
@@ -61,13 +86,48 @@ class TRecX:
             rows = merged.input_shape[-1] - len(kernel)
             merged.set_weights([np.concatenate([kernel, np.zeros((rows, kernel.shape[1]), kernel.dtype)]), bias])
 
-    def loss_weights(self) -> tuple[float, ...]:
-        """(weight of the early cross-entropy, 1)."""
-        return self.attachment.early_weight, 1.0
+    def phases(self, _: Any, settings: TrainSettings) -> tuple[Phase, ...]:
+        """Both exits at once: w CE(early) + CE(final), while DCONV_f follows DCONV_e up to the release."""
+        view = self.attachment.view is not None
+        weights = exit_weights(settings, (self.attachment.early_weight, 1.0))
+        # On a frozen backbone a plain final exit has nothing that could learn.
+        count = 2 if view or not settings.frozen else 1
+        loss = weighted(self.exits[:count], weights[:count], settings)
+        copies = ((FILTER, VIEW),) if view else ()
+        return (Phase("joint", settings.epochs, loss, settings.frozen, copies, copied_epochs(settings)),)
 
-    def copies(self, model: Any) -> tuple[tuple[Any, Any], ...]:
-        """((DCONV_e, DCONV_f),), or nothing without early view."""
-        return ((model.get_layer(FILTER), model.get_layer(VIEW)),) if self.attachment.view is not None else ()
+
+def copied_epochs(settings: TrainSettings) -> int:
+    """How many joint epochs the copied filters follow their originals."""
+    return round(settings.release * settings.epochs)
+
+
+def attachment(task: Task, name: str | None = None, early_view: bool = True, taps: tuple[str, ...] = ()) -> Attachment:
+    """The task's attachment of this name, or its first; without `early_view` the final exit keeps its own head.
+
+    With a tap, or for a task without attachments, it is the paper's for that tap's shape. Raise TrecxError where the
+    task has no attachment of this name, or its backbone no such tap or several to choose from.
+    """
+    if taps or (name is None and not task.attachments):
+        found = _derived(task, taps)
+    else:
+        known = [one for one in task.attachments if name in (None, one.name)]
+        if not known:
+            names = ", ".join(one.name for one in task.attachments) or "none"
+            raise TrecxError(f"The task {task.name} has no exit {name!r}.", f"Exits that it names: {names}.")
+        found = known[0]
+    return found if early_view else replace(found, view=None)
+
+
+def _derived(task: Task, taps: tuple[str, ...]) -> Attachment:
+    """The paper's exit at a tap of the task's backbone, the only one where none is named."""
+    backbone = task.backbone(keras())
+    if not taps and len(backbone.taps) != 1:
+        raise TrecxError(f"The task {task.name} does not say where its exit attaches.", listed(backbone))
+    problems = tap_problems(task.name, TRecX, backbone, taps) if taps else []
+    if problems:
+        raise TrecxError(problems, listed(backbone))
+    return suggested(backbone, taps[0] if taps else next(iter(backbone.taps)))
 
 
 def suggested(backbone: Backbone, tap: str) -> Attachment:

@@ -1,0 +1,232 @@
+"""What an exit method is: the exits that it attaches, how they are trained, and its own loss.
+
+A method is one file beside this one and one entry in `METHODS`. It names its heads, says in phases what trains for how
+long, and computes what is minimised from the model's outputs; the training loop knows none of it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from mlperf_tiny.recipe import Recipe
+from mlperf_tiny.task import Backbone, Task
+from trecx import exits as door
+from trecx.errors import TrecxError
+from trecx.learn.keras import keras
+from trecx.learn.settings import TrainSettings
+
+EARLY, FINAL = "early", "final"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person chose of the exits: one of the task's attachments, or the taps that exits read; the early view."""
+
+    exit: str | None = None
+    taps: tuple[str, ...] = ()
+    early_view: bool = True
+
+
+@dataclass(frozen=True)
+class Head:
+    """An early exit: its name, the tap that it reads, and its layers.
+
+    `layers(tap, classes)` gives its logits, and behind them the logit of its gate where it has one.
+    """
+
+    name: str
+    tap: str
+    layers: Callable[[Any, int], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a phase minimises.
+
+    `of(outputs, target, teacher, epoch)` gives the total and its parts, which `parts` names for the record. `outputs`
+    are logits by output name, gates' too; `target` float32 `(b, classes)`; `teacher` the teacher's scores on the same
+    inputs, or None where there is none; `epoch` a float32 scalar, of epochs done in this phase. `variables` are the
+    loss's own, which learn with the model and are kept in its checkpoints.
+    """
+
+    parts: tuple[str, ...]
+    of: Callable[[dict[str, Any], Any, Any, Any], tuple[Any, Sequence[Any]]]
+    variables: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the training after the backbone's own: for how long, whether the backbone learns, and the loss.
+
+    `copies`: pairs (layer, copy) by name; before the epoch `release` the copy carries the layer's weights and gets no
+    gradient.
+    """
+
+    name: str
+    epochs: int
+    loss: Loss
+    frozen: bool = False
+    copies: tuple[tuple[str, str], ...] = ()
+    release: int = 0
+
+
+class Method(Protocol):
+    """What training and the steps after it ask of an exit method."""
+
+    name: ClassVar[str]
+    # Fewest and most taps that it attaches to.
+    taps: ClassVar[tuple[int, int]]
+    # Whether it grows on a plain backbone, which is then trained first and judged beside it.
+    grows: ClassVar[bool]
+    # Why it cannot be fine-tuned with quantization in the loop; empty where it can.
+    untunable: ClassVar[str]
+    # Which exit answers where none is sure enough: "final" or "most_confident".
+    otherwise: ClassVar[str]
+
+    @property
+    def exits(self) -> tuple[str, ...]:
+        """Names of the exits in the order in which they are taken."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the model's outputs in order: scores of every exit, by its name, and gates."""
+
+    @property
+    def tuning(self) -> Recipe | None:
+        """How it is trained on a trained backbone; None leaves that to the task."""
+
+    def exit_specs(self) -> tuple[door.ExitSpec, ...]:
+        """The exits as `exits.json` names them."""
+
+    def about(self) -> dict[str, object]:
+        """What provenance tells of it beside its name."""
+
+    def attach(self, task: str, backbone: Any) -> Any:
+        """A Keras model from the backbone's input to the outputs, in order and named like them: softmax, gates' logits.
+
+        `task` names it; `backbone` is a `Backbone`, or None for a method that does not grow on one. Raise TrecxError
+        where the backbone lacks what the method attaches to.
+        """
+
+    def start(self, model: Any, head: Any) -> None:
+        """Give layers that the backbone lacks what they can use of `head`, its trained last Dense layer."""
+
+    def phases(self, model: Any, settings: TrainSettings) -> tuple[Phase, ...]:
+        """The phases of its training, whose epochs add up to the settings'; without one it trains nothing."""
+
+
+@dataclass(frozen=True)
+class Exits:
+    """What most methods are: early exits at taps, by default without gates, before the backbone's own head."""
+
+    name: ClassVar[str] = ""
+    taps: ClassVar[tuple[int, int]] = (1, 8)
+    grows: ClassVar[bool] = True
+    untunable: ClassVar[str] = ""
+    otherwise: ClassVar[str] = "final"
+    criterion: ClassVar[str] = "max_score"
+    gated: ClassVar[bool] = False
+
+    at: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(cls, task: Task, choice: Choice) -> "Exits":
+        """The method at the chosen taps; raise TrecxError for what it has no use for and for taps that cannot be."""
+        problems = []
+        if choice.exit is not None:
+            problems.append(f"--exit names an exit of the task for trecx; {cls.name} attaches at layers.")
+        if not choice.early_view:
+            problems.append(f"--no-early-view does not apply: {cls.name} has no early view.")
+        backbone = task.backbone(keras())
+        problems += tap_problems(task.name, cls, backbone, choice.taps)
+        if problems:
+            raise TrecxError(problems, listed(backbone))
+        return cls(choice.taps)
+
+    @property
+    def exits(self) -> tuple[str, ...]:
+        """`early`, or `early1`, `early2`, …; and `final`."""
+        return exit_names(len(self.at) + 1)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Scores of every early exit, each with its gate where the method has gates; and the final scores."""
+        early = [(name, gate(name)) if self.gated else (name,) for name in self.exits[:-1]]
+        return (*(name for names in early for name in names), FINAL)
+
+    @property
+    def tuning(self) -> Recipe | None:
+        """The task's."""
+        return None
+
+    def exit_specs(self) -> tuple[door.ExitSpec, ...]:
+        """All but the last decide, by the method's criterion."""
+        return specs(self.exits, self.criterion)
+
+    def about(self) -> dict[str, object]:
+        """Where it attaches."""
+        return {"early_view": None, "taps": list(self.at)}
+
+    def heads(self) -> tuple[Head, ...]:
+        """The early exits."""
+        return tuple(Head(name, tap, self.layers(name)) for name, tap in zip(self.exits, self.at, strict=False))
+
+    def layers(self, name: str) -> Callable[[Any, int], Sequence[Any]]:
+        """The layers of the exit `name`, as `Head` has them."""
+        raise NotImplementedError
+
+    def attach(self, task: str, backbone: Backbone) -> Any:
+        """The backbone with the heads."""
+        return joined(f"{task}_{self.name}", backbone, self.heads())
+
+    def start(self, model: Any, head: Any) -> None:
+        """Nothing: the final exit is the backbone's own head."""
+
+
+def exit_names(count: int) -> tuple[str, ...]:
+    """Names of so many exits in the order in which they are taken."""
+    early = (EARLY,) if count == 2 else tuple(f"{EARLY}{k}" for k in range(1, count))
+    return (*early, FINAL)
+
+
+def gate(name: str) -> str:
+    """Name of the output that carries the gate of the exit `name`."""
+    return f"{name}_gate"
+
+
+def specs(exits: tuple[str, ...], criterion: str = "max_score") -> tuple[door.ExitSpec, ...]:
+    """Exits as `exits.json` names them: all but the last decide."""
+    return tuple(door.ExitSpec(name, name, criterion if name != exits[-1] else None) for name in exits)
+
+
+def joined(name: str, backbone: Backbone, heads: Sequence[Head], final: Callable[[Any, int], Any] | None = None) -> Any:
+    """The Keras model of a backbone with heads; `final(logits, classes)` may see more than the backbone's own head."""
+    logits = backbone.head(backbone.features)
+    classes, softmax = int(logits.shape[-1]), keras().layers.Softmax
+    found = [head.layers(backbone.taps[head.tap], classes) for head in heads]
+    if final is not None:
+        logits = final(logits, classes)
+    outputs = []
+    for head, (early, *gates) in zip(heads, found, strict=True):
+        outputs += [softmax(name=head.name)(early), *gates]
+    return keras().Model(backbone.input, [*outputs, softmax(name=FINAL)(logits)], name=name)
+
+
+def tap_problems(task: str, kind: Any, backbone: Backbone, taps: tuple[str, ...]) -> list[str]:
+    """Everything that is wrong with the taps that were chosen for a method."""
+    known, (least, most) = list(backbone.taps), kind.taps
+    found = [f"The backbone of {task} has no tap {tap!r}." for tap in dict.fromkeys(taps) if tap not in known]
+    found += [f"The tap {tap!r} is named twice." for tap in dict.fromkeys(taps) if taps.count(tap) > 1]
+    places = [known.index(tap) for tap in taps if tap in known]
+    if places != sorted(places):
+        found.append(f"The taps {', '.join(taps)} are not in the order in which the backbone computes them.")
+    if not least <= len(taps) <= most:
+        number = str(least) if least == most else f"{least} to {most}"
+        found.append(f"The method {kind.name} attaches to {number} of the taps, {len(taps)} are named.")
+    return found
+
+
+def listed(backbone: Backbone) -> str:
+    """All taps of a backbone, for a hint."""
+    taps = [f"{name} {tuple(int(n) for n in tensor.shape[1:])}" for name, tensor in backbone.taps.items()]
+    return f"Choose with --exits TAP,TAP,… Its taps, in order: {', '.join(taps)}."
