@@ -16,7 +16,7 @@ class Plain(Op):
 
     @classmethod
     def read(cls, node: Node) -> Self:
-        return cls(node.index, node.name, tuple(t for t in node.inputs if t), node.outputs[0])
+        return cls(node.index, node.name, tuple(t for t in node.inputs if t), (node.outputs[0],))
 
     def macs(self) -> int:
         return self.cost
@@ -33,7 +33,7 @@ def chain(sizes: list[int], reads: list[list[int]], exits: list[int]) -> Graph:
     """Tensor 0 is the input; op k reads the tensors `reads[k]` and computes tensor k + 1; exits name logits tensors."""
     tensors = [tensor(k, size) for k, size in enumerate(sizes)]
     ops = tuple(
-        Plain(k, "PLAIN", tuple(tensors[r] for r in reads[k]), tensors[k + 1], cost=10**k) for k in range(len(reads))
+        Plain(k, "PLAIN", tuple(tensors[r] for r in reads[k]), (tensors[k + 1],), cost=10**k) for k in range(len(reads))
     )
     criteria = ["max_score"] * (len(exits) - 1) + [None]
     bound = tuple(

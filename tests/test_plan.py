@@ -50,7 +50,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         exactly = draw(st.sampled_from([int, int, Exactly]))
         distances = tuple(draw(st.none() | st.integers(0, output.size + 3).map(exactly)) for _ in inputs)
         call = KernelCall("overlapping", (), scratch=draw(st.sampled_from([0, 0, 4, 40])), distances=distances)
-        ops.append(Overlapping(k, "OVERLAPPING", tuple(inputs), output, kernel=call))
+        ops.append(Overlapping(k, "OVERLAPPING", tuple(inputs), (output,), kernel=call))
         if flat and draw(st.booleans()):
             parts.append((k, output))
         else:
@@ -60,7 +60,7 @@ def graphs(draw: st.DrawFn) -> Graph:
             offset = 0
             for place, part in parts:
                 moved = replace(part, view=View(joined.index, offset, part.size))
-                ops[place] = replace(ops[place], output=moved)
+                ops[place] = replace(ops[place], outputs=(moved,))
                 offset += part.size
                 readable.append(moved)
             views.append(joined)
@@ -147,7 +147,7 @@ def example(distances: tuple[int | None, ...], scratch: int = 0) -> Graph:
     graph = chain([64, 400, 32, 12, 400, 12], [[0], [1], [2], [1], [4]], [3, 5])
     ops = tuple(
         Overlapping(
-            o.index, o.name, o.inputs, o.output, kernel=KernelCall("overlapping", (), (), False, scratch, distances)
+            o.index, o.name, o.inputs, o.outputs, kernel=KernelCall("overlapping", (), (), False, scratch, distances)
         )
         for o in graph.ops
     )

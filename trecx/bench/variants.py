@@ -103,7 +103,7 @@ def compare(pair: Pair, target: Target, optimize: str, step: Step) -> tuple[Choi
 
 def nail(graph: Graph, calls: dict[int, KernelCall]) -> Graph:
     """The graph with the kernel of every op settled."""
-    ops = tuple(Nailed(op.index, op.name, op.inputs, op.output, op, calls[op.index]) for op in graph.ops)
+    ops = tuple(Nailed(op.index, op.name, op.inputs, op.outputs, op, calls[op.index]) for op in graph.ops)
     return replace(graph, ops=ops)
 
 

@@ -61,6 +61,11 @@ def requantize(x: int, factor: Multiplier) -> int:
     return round_shift(multiply_high(x << max(factor.shift, 0), factor.value), max(-factor.shift, 0))
 
 
+def scaled(x: int, factor: Multiplier, zero_point: int, low: int = INT8_MIN, high: int = INT8_MAX) -> int:
+    """The int8 output of a kernel for the accumulator `x`."""
+    return min(max(zero_point + requantize(x, factor), low), high)
+
+
 def mean_multiplier(real: float, count: int) -> Multiplier:
     """The factor `real / count` of MEAN, which divides the multiplier, kept as wide as 32 bits allow, by `count`."""
     factor = multiplier(real)

@@ -1,13 +1,19 @@
 """The typed graph between the `.tflite` reader and the C emitter. Every type is frozen; passes make new graphs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from math import prod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+
+# The value of a channel that is not constant; no int8.
+VARIES = 2**15
+# The origin of an output channel that comes from no channel of an input.
+ELSEWHERE = -1
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,14 @@ class Node:
     options: Any
 
 
+class Moved(Enum):
+    """How an operator that only moves bytes can be done without: one rewrite each."""
+
+    CHANNELS = "its outputs are channels of its input's pixels"
+    BYTES = "its outputs are consecutive bytes of its input"
+    PARTS = "its inputs are consecutive bytes of its output"
+
+
 @dataclass(frozen=True)
 class Op(ABC):
     """One operator. Subclasses live in `compiler/ops/`, one file each, and add their attributes as fields.
@@ -134,12 +148,24 @@ class Op(ABC):
     `inputs` are the activations it reads, in kernel order; every kernel can read inputs whose pixels lie further apart
     than their channels (`Tensor.pixel_stride`). Constants (weights, bias, axes) are fields of the subclass.
     `index` is its position in the `.tflite`, for messages and layer-by-layer comparison.
+
+    What rewrites ask of an operator are the methods from `constants` on; their defaults forbid everything. Channels are
+    the last axis; flags and values of channels are arrays of that length, one per input and one per output.
     """
 
     index: int
     name: str
     inputs: tuple[Tensor, ...]
-    output: Tensor
+    outputs: tuple[Tensor, ...]
+
+    # Whether it computes channels from weights: one that goes is counted, and what stays fills whole words.
+    computes: ClassVar[bool] = False
+
+    @property
+    def output(self) -> Tensor:
+        """The output of an operator that has one."""
+        (output,) = self.outputs
+        return output
 
     @classmethod
     @abstractmethod
@@ -153,6 +179,59 @@ class Op(ABC):
     @abstractmethod
     def call(self) -> KernelCall:
         """The call of the plain portable kernel, which can compute every op that `read` accepts."""
+
+    def constants(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The value of each output channel as int64, VARIES where it is not constant, from those of the inputs.
+
+        Values are computed as the kernels compute them.
+        """
+        return tuple(np.full(tensor.shape[-1], VARIES, np.int64) for tensor in self.outputs)
+
+    def origins(self, position: int, output: int = 0) -> np.ndarray | None:
+        """The channel of input `position` from which each channel of an output comes, or ELSEWHERE.
+
+        None for an operator that mixes channels.
+        """
+        return None
+
+    def agree(self, values: Sequence[np.ndarray], inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+        """Clear the flags of the channels that must stay, given those that go at the other end.
+
+        Unless overridden, an output channel goes together with the input channels that it comes from.
+        """
+        for tensor, flags in enumerate(outputs):
+            follows, made = np.ones(len(flags), bool), np.zeros(len(flags), bool)
+            links = []
+            for position, source in enumerate(inputs):
+                origin = self.origins(position, tensor)
+                if origin is None:
+                    source[:] = False
+                else:
+                    here = np.flatnonzero(origin != ELSEWHERE)
+                    follows[here] &= source[origin[here]]
+                    made[here] = True
+                    links.append((source, origin[here], here))
+            # What comes from no input stays: the channels that PAD adds, and all that mixing operators make.
+            flags &= self.loses(flags, follows & made)
+            for source, taken, here in links:
+                np.logical_and.at(source, taken, flags[here])
+
+    def loses(self, flags: np.ndarray, follows: np.ndarray) -> np.ndarray:
+        """Which of an output's channels can go, where those in `follows` go with their input's."""
+        return follows
+
+    def narrowed(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[np.ndarray]
+    ) -> Self:
+        """The op for the channels that stay, by their numbers; `values` are those of the inputs' channels before.
+
+        The caller replaces the tensors.
+        """
+        return self
+
+    def moved(self) -> tuple[Moved, tuple[tuple[Tensor, View], ...]] | None:
+        """Which tensors can lie where, if the op is left out; None where it computes or packs something."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -189,11 +268,11 @@ class Graph:
 
     def producer(self, tensor: Tensor) -> Op | None:
         """The op that computes `tensor`; None for the input and for views."""
-        return next((op for op in self.ops if op.output.index == tensor.index), None)
+        return next((op for op in self.ops if any(o.index == tensor.index for o in op.outputs)), None)
 
     @cached_property
     def _known(self) -> dict[int, Tensor]:
-        every = (self.input, *self.views, *(op.output for op in self.ops))
+        every = (self.input, *self.views, *(output for op in self.ops for output in op.outputs))
         return {tensor.index: tensor for tensor in every}
 
     def tensors(self) -> dict[int, Tensor]:
@@ -223,12 +302,13 @@ class Graph:
         ready = {self.input.index}
         filled = {self.input.index}
         for op in self.ops:
-            assert op.output.index not in ready, f"{op.name} computes tensor {op.output.index} again"
+            for tensor in op.outputs:
+                assert tensor.index not in ready, f"{op.name} computes tensor {tensor.index} again"
             for tensor in op.inputs:
                 assert known[tensor.index] is tensor, f"{op.name} reads an outdated tensor {tensor.index}"
                 assert self.storage(tensor)[0].index in filled, f"{op.name} reads tensor {tensor.index} too early"
-            ready.add(op.output.index)
-            filled.add(self.storage(op.output)[0].index)
+            ready |= {tensor.index for tensor in op.outputs}
+            filled |= {self.storage(tensor)[0].index for tensor in op.outputs}
         for tensor in known.values():
             if tensor.view is not None and tensor.pixel_stride == tensor.shape[-1] < tensor.size:
                 base = known[tensor.view.base]

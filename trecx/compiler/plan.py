@@ -234,7 +234,7 @@ def lifetimes(graph: Graph, stages: Sequence[Stage], calls: Mapping[int, KernelC
         elif isinstance(step, Exit):
             touch(step.logits, number)
         else:
-            for tensor in (*step.inputs, step.output):
+            for tensor in (*step.inputs, *step.outputs):
                 touch(tensor, number)
             if calls[step.index].scratch:
                 touch(_scratch(step, calls[step.index].scratch), number)
@@ -257,6 +257,8 @@ def constraints(
     numbers = {b.tensor.index: k for k, b in enumerate(buffers)}
     for number, op in enumerate(steps(stages)):
         if not isinstance(op, Op):
+            continue
+        if len(op.outputs) > 1:  # distances are of one output; several keep apart from what the op reads
             continue
         born = numbers[graph.storage(op.output)[0].index]
         for root in {graph.storage(tensor)[0].index for tensor in op.inputs}:

@@ -200,9 +200,10 @@ class _Reader:
             for tensor in op.inputs:
                 if tensor.index not in ready:
                     raise _Broken(f"operator {op.index} reads tensor {tensor.index} before it is computed")
-            if op.output.index in ready:
-                raise _Broken(f"operator {op.index} computes tensor {op.output.index} a second time")
-            ready.add(op.output.index)
+            for tensor in op.outputs:
+                if tensor.index in ready:
+                    raise _Broken(f"operator {op.index} computes tensor {tensor.index} a second time")
+                ready.add(tensor.index)
         bound = tuple(self.exits(exits, ops))
         graph = Graph(source, ops, bound)
         graph.check()
@@ -228,7 +229,7 @@ class _Reader:
     def exits(self, spec: door.Exits | None, ops: tuple[Op, ...]) -> Iterator[Exit]:
         """Bind each exit to an output by name and find the logits behind its scores."""
         outputs = self.outputs()
-        producers = {op.output.index: op for op in ops}
+        producers = {tensor.index: op for op in ops for tensor in op.outputs}
         if spec is None:
             if len(outputs) != 1:
                 raise TrecxError(

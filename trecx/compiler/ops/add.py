@@ -5,9 +5,10 @@ from typing import Self
 
 from ai_edge_litert.schema_py_generated import AddOptionsT
 
-from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, multiplier
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, multiplier, requantize, scaled
+from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.ops import activation
+from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
 
@@ -16,7 +17,7 @@ LEFT_SHIFT = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Add(Op):
+class Add(Channelwise):
     """out = round((round(a * factors[0]) + round(b * factors[1])) * factors[2]) in TFLM's fixed point."""
 
     factors: tuple[Multiplier, Multiplier, Multiplier]
@@ -41,7 +42,14 @@ class Add(Op):
         factors = multiplier(first.scale / common), multiplier(second.scale / common), multiplier(real)
         # |x - z| < 2^8, so that inputs stay below 2^28, each scaled by at most 1/2, and so does their sum.
         assert all(factor.fits((INT8_MAX - INT8_MIN) << LEFT_SHIFT) for factor in factors)
-        return cls(node.index, node.name, (first, second), output, factors, options.fusedActivationFunction)
+        return cls(node.index, node.name, (first, second), (output,), factors, options.fusedActivationFunction)
+
+    def value(self, taken: tuple[int, ...]) -> int:
+        """The sum of two values."""
+        low, high = activation.limits(self.activation, self.output)
+        parts = zip(taken, self.inputs, self.factors[:2], strict=True)
+        total = sum(requantize((value - tensor.zero_point) << LEFT_SHIFT, factor) for value, tensor, factor in parts)
+        return scaled(total, self.factors[2], self.output.zero_point, low, high)
 
     def call(self) -> KernelCall:
         """`add`."""

@@ -1,12 +1,14 @@
 """CONCATENATION: int8 inputs of equal quantization, along any axis but the batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Self
 
+import numpy as np
 from ai_edge_litert.schema_py_generated import ActivationFunctionType, ConcatenationOptionsT
 
-from trecx.compiler.ir import KernelCall, Node, Op, Tensor
+from trecx.compiler.ir import ELSEWHERE, VARIES, KernelCall, Moved, Node, Op, Tensor, View
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
 
@@ -41,7 +43,33 @@ class Concatenation(Op):
             first = parts[0].shape
             inspection.shape(output, (*first[:axis], sum(part.shape[axis] for part in parts), *first[axis + 1 :]))
         inspection.finish()
-        return cls(node.index, node.name, parts, output, axis)
+        return cls(node.index, node.name, parts, (output,), axis)
+
+    @property
+    def _joins_channels(self) -> bool:
+        return self.axis == len(self.output.shape) - 1
+
+    def origins(self, position: int, output: int = 0) -> np.ndarray:
+        """Where channels are joined, behind those of the inputs before."""
+        channels = np.arange(self.output.shape[-1])
+        if not self._joins_channels:
+            return channels
+        shifted = channels - sum(part.shape[-1] for part in self.inputs[:position])
+        return np.where((shifted >= 0) & (shifted < self.inputs[position].shape[-1]), shifted, ELSEWHERE)
+
+    def constants(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Those of the inputs; where pixels are joined, what is the same in all of them."""
+        if self._joins_channels:
+            return (np.concatenate(inputs),)
+        return (np.where(np.all(np.equal(inputs, inputs[0]), axis=0), inputs[0], VARIES),)
+
+    def moved(self) -> tuple[Moved, tuple[tuple[Tensor, View], ...]] | None:
+        """Flat parts lie in the result one behind the other."""
+        if any(part.size != part.shape[-1] for part in self.inputs):
+            return None
+        offsets = np.cumsum([0, *(part.size for part in self.inputs)]).tolist()
+        parts = zip(self.inputs, offsets, strict=False)
+        return Moved.PARTS, tuple((part, View(self.output.index, offset, part.size)) for part, offset in parts)
 
     def call(self) -> KernelCall:
         """`concatenation`; its params describe each part by array elements."""

@@ -5,22 +5,21 @@ from typing import Self
 
 from ai_edge_litert.schema_py_generated import Conv2DOptionsT
 
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.ops import activation, window
-from trecx.compiler.ops.channels import Channels, check_weights, read_channels
+from trecx.compiler.ops.channels import check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.product import Dense
 from trecx.compiler.ops.window import Window
 from trecx.compiler.overlap import Step, channelwise, distance, windows
 
 
 @dataclass(frozen=True, eq=False)
-class Conv2D(Op):
+class Conv2D(Dense):
     """out[y, x, o] = sum over ky, kx, i of w[o, ky, kx, i] * in[y*s + ky - before, x*s + kx - before, i]."""
 
-    channels: Channels
     rows: Window
     columns: Window
-    activation: int
 
     @classmethod
     def read(cls, node: Node) -> Self:
@@ -43,11 +42,16 @@ class Conv2D(Op):
         inspection.finish()
         channels = read_channels(inspection, weights, 0, source, output)
         function = options.fusedActivationFunction
-        return cls(node.index, node.name, (source,), output, channels, rows, columns, function)
+        return cls(node.index, node.name, (source,), (output,), channels, function, rows, columns)
 
     def macs(self) -> int:
         """Output elements x kernel volume."""
         return self.output.size * (self.channels.weights.size // self.output.shape[3])
+
+    @property
+    def padded(self) -> bool:
+        """Whether some window reaches outside the image."""
+        return self.rows.padded or self.columns.padded
 
     @property
     def pointwise(self) -> bool:

@@ -1,27 +1,28 @@
 """DEPTHWISE_CONV_2D: int8, per-channel or per-tensor symmetric weights, strides, SAME or VALID."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 from ai_edge_litert.schema_py_generated import DepthwiseConv2DOptionsT
 
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.ops import activation, window
-from trecx.compiler.ops.channels import Channels, check_weights, read_channels
+from trecx.compiler.ops.channels import check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.product import Product
 from trecx.compiler.ops.window import Window
 from trecx.compiler.overlap import channelwise, distance, windows
 
 
 @dataclass(frozen=True, eq=False)
-class DepthwiseConv2D(Op):
+class DepthwiseConv2D(Product):
     """out[y, x, o] = sum over ky, kx of w[ky, kx, o] * in[y*s + ky - before, x*s + kx - before, o // multiplier]."""
 
-    channels: Channels
     rows: Window
     columns: Window
     depth_multiplier: int
-    activation: int
 
     @classmethod
     def read(cls, node: Node) -> Self:
@@ -47,11 +48,34 @@ class DepthwiseConv2D(Op):
         inspection.finish()
         channels = read_channels(inspection, weights, 3, source, output)
         function = options.fusedActivationFunction
-        return cls(node.index, node.name, (source,), output, channels, rows, columns, depth_multiplier, function)
+        return cls(node.index, node.name, (source,), (output,), channels, function, rows, columns, depth_multiplier)
 
     def macs(self) -> int:
         """Output elements x kernel area."""
         return self.output.size * self.rows.kernel * self.columns.kernel
+
+    @property
+    def padded(self) -> bool:
+        """Whether some window reaches outside the image."""
+        return self.rows.padded or self.columns.padded
+
+    def origins(self, position: int, output: int = 0) -> np.ndarray:
+        """Each from one input channel."""
+        return np.arange(self.output.shape[-1]) // self.depth_multiplier
+
+    def constants(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Constant where the input channel is, or where the weights are zero."""
+        origins = self.origins(0)
+        taken = inputs[0][origins]
+        weights = self.channels.weights.reshape(-1, len(taken)).astype(np.int64)
+        fixed = self.absorbed(inputs[0])[origins] | ~weights.any(axis=0)
+        return (self.activated(fixed, self.channels.bias + weights.sum(axis=0) * taken),)
+
+    def narrowed(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], values: Sequence[np.ndarray]
+    ) -> Self:
+        """Weights, bias and factors of the outputs that stay."""
+        return replace(self, channels=self.channels.depthwise(outputs[0]))
 
     def call(self) -> KernelCall:
         """`depthwise_conv_2d`."""

@@ -5,19 +5,17 @@ from typing import Self
 
 from ai_edge_litert.schema_py_generated import FullyConnectedOptionsT, FullyConnectedOptionsWeightsFormat
 
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.ops import activation
-from trecx.compiler.ops.channels import Channels, check_weights, read_channels
+from trecx.compiler.ops.channels import check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.product import Dense
 from trecx.compiler.ops.runs import Runs
 
 
 @dataclass(frozen=True, eq=False)
-class FullyConnected(Op):
+class FullyConnected(Dense):
     """out[o] = sum over i of w[o, i] * in[i], the input flattened."""
-
-    channels: Channels
-    activation: int
 
     @classmethod
     def read(cls, node: Node) -> Self:
@@ -37,7 +35,7 @@ class FullyConnected(Op):
         inspection.require(output.size == units, f"output has shape {output.shape}; supported: one row of {units}")
         inspection.finish()
         channels = read_channels(inspection, weights, 0, source, output)
-        return cls(node.index, node.name, (source,), output, channels, options.fusedActivationFunction)
+        return cls(node.index, node.name, (source,), (output,), channels, options.fusedActivationFunction)
 
     def macs(self) -> int:
         """One per weight."""

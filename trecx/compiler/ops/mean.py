@@ -5,13 +5,14 @@ from typing import Self
 
 from ai_edge_litert.schema_py_generated import ReducerOptionsT
 
-from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, mean_multiplier
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, mean_multiplier, scaled
+from trecx.compiler.ir import KernelCall, Node
+from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 
 
 @dataclass(frozen=True, eq=False)
-class Mean(Op):
+class Mean(Channelwise):
     """out[c] = sum over pixels of (in[pixel, c] - zero point) * factor; the factor holds the division by the count."""
 
     factor: Multiplier
@@ -34,7 +35,13 @@ class Mean(Op):
         bound = count * (INT8_MAX - INT8_MIN)
         inspection.require(factor.fits(bound), "its scales amplify beyond int32")
         inspection.finish()
-        return cls(node.index, node.name, (source,), output, factor)
+        return cls(node.index, node.name, (source,), (output,), factor)
+
+    def value(self, taken: tuple[int, ...]) -> int:
+        """The mean of as many equal values as there are pixels."""
+        source = self.inputs[0]
+        pixels = source.shape[1] * source.shape[2]
+        return scaled(pixels * (taken[0] - source.zero_point), self.factor, self.output.zero_point)
 
     def call(self) -> KernelCall:
         """`mean`."""

@@ -1,9 +1,12 @@
 """PAD: zeros (the zero point) around height, width and channels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from trecx.compiler.ir import KernelCall, Node, Op
+import numpy as np
+
+from trecx.compiler.ir import ELSEWHERE, VARIES, KernelCall, Node, Op
 from trecx.compiler.ops.inspection import Inspection
 
 
@@ -26,7 +29,18 @@ class Pad(Op):
         inspection.shape(output, tuple(size + sum(pair) for size, pair in zip(source.shape, table, strict=False)))
         inspection.finish()
         paddings = tuple((int(before), int(after)) for before, after in table[1:])
-        return cls(node.index, node.name, (source,), output, paddings)
+        return cls(node.index, node.name, (source,), (output,), paddings)
+
+    def origins(self, position: int, output: int = 0) -> np.ndarray:
+        """Behind the channels that it adds in front."""
+        shifted = np.arange(self.output.shape[3]) - self.paddings[2][0]
+        return np.where((shifted >= 0) & (shifted < self.inputs[0].shape[3]), shifted, ELSEWHERE)
+
+    def constants(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Added channels are constant; others stay so where they equal what is put around the image."""
+        zero, origin = self.output.zero_point, self.origins(0)
+        inside = np.where((inputs[0] == zero) | (not any(map(any, self.paddings[:2]))), inputs[0], VARIES)
+        return (np.where(origin == ELSEWHERE, zero, inside[origin]),)
 
     def call(self) -> KernelCall:
         """`pad`."""

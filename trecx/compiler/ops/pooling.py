@@ -5,15 +5,16 @@ from typing import ClassVar, Self
 
 from ai_edge_litert.schema_py_generated import Pool2DOptionsT
 
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.ops import activation, window
+from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.window import Window
 from trecx.compiler.overlap import channelwise, distance, windows
 
 
 @dataclass(frozen=True, eq=False)
-class Pool2D(Op):
+class Pool2D(Channelwise):
     """Each output pixel reduces the taps of its window that lie inside the input, channel by channel."""
 
     rows: Window
@@ -40,7 +41,12 @@ class Pool2D(Op):
         columns = Window.over(source.shape[2], width, strides[1], options.padding)
         inspection.shape(output, (1, rows.output, columns.output, source.shape[3]))
         inspection.finish()
-        return cls(node.index, node.name, (source,), output, rows, columns, options.fusedActivationFunction)
+        return cls(node.index, node.name, (source,), (output,), rows, columns, options.fusedActivationFunction)
+
+    def value(self, taken: tuple[int, ...]) -> int:
+        """The mean of n equal values is that value: (n * c +- n // 2) / n, truncated, is c. Padding is not read."""
+        low, high = activation.limits(self.activation, self.output)
+        return min(max(taken[0], low), high)
 
     def call(self) -> KernelCall:
         """The subclass's kernel."""

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Self
 
-from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, multiplier
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, multiplier, scaled
+from trecx.compiler.ir import KernelCall, Node
+from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
 
 
 @dataclass(frozen=True, eq=False)
-class Quantize(Op):
+class Quantize(Channelwise):
     """out = (in - input zero point) * factor + output zero point."""
 
     factor: Multiplier
@@ -26,7 +27,11 @@ class Quantize(Op):
         factor = multiplier(source.scale / output.scale)
         inspection.require(factor.fits(INT8_MAX - INT8_MIN), "its scales amplify beyond int32")
         inspection.finish()
-        return cls(node.index, node.name, (source,), output, factor)
+        return cls(node.index, node.name, (source,), (output,), factor)
+
+    def value(self, taken: tuple[int, ...]) -> int:
+        """The value at the other scale."""
+        return scaled(taken[0] - self.inputs[0].zero_point, self.factor, self.output.zero_point)
 
     def call(self) -> KernelCall:
         """`quantize`."""

@@ -39,7 +39,7 @@ class Softmax(Op):
         exponentials = softmax_table(source.scale, options.beta)
         if exponentials is None:
             raise Refused("beta x input scale is 2^-26 or less, below what int8 softmax can express")
-        return cls(node.index, node.name, (source,), output, exponentials)
+        return cls(node.index, node.name, (source,), (output,), exponentials)
 
     def call(self) -> KernelCall:
         """`softmax`."""

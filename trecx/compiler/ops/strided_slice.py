@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 from ai_edge_litert.schema_py_generated import StridedSliceOptionsT
 
-from trecx.compiler.ir import KernelCall, Node, Op
+from trecx.compiler.ir import KernelCall, Moved, Node, Tensor, View
+from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 
 
 @dataclass(frozen=True, eq=False)
-class StridedSlice(Op):
+class StridedSlice(Channelwise):
     """out[..., c] = in[..., c] for the first channels; usually rewritten into a view."""
 
     @classmethod
@@ -41,7 +43,20 @@ class StridedSlice(Op):
             wanted.append(stop - start)
         inspection.shape(output, tuple(wanted))
         inspection.finish()
-        return cls(node.index, node.name, (source,), output)
+        return cls(node.index, node.name, (source,), (output,))
+
+    def value(self, taken: tuple[int, ...]) -> int:
+        """The same."""
+        return taken[0]
+
+    def loses(self, flags: np.ndarray, follows: np.ndarray) -> np.ndarray:
+        """The last channels may go alone: what stays is a prefix of what the input keeps."""
+        return follows | np.logical_and.accumulate(flags[::-1])[::-1]
+
+    def moved(self) -> tuple[Moved, tuple[tuple[Tensor, View], ...]]:
+        """It lies where its input's pixels begin."""
+        source = self.inputs[0]
+        return Moved.CHANNELS, ((self.output, View(source.index, 0, source.pixel_stride)),)
 
     def call(self) -> KernelCall:
         """`copy`, one run of channels per pixel."""

@@ -1,10 +1,10 @@
 """Channels that need not be computed: constant ones, and those that nobody reads.
 
-Which channels can go is the largest set that every operator agrees to, found by starting from all candidates and
-crossing out what some operator objects to, until none does:
+Which channels can go is the largest set that every operator agrees to (`Op.agree`), found by starting from all
+candidates and crossing out what some operator objects to, until none does:
 
 - a convolution or FULLY_CONNECTED computes any subset of its outputs; it can do without an input channel that is
-  absorbed by the bias (`constants.py`), or whose weights are zero in every output that stays;
+  absorbed by the bias (`ops/product.py`), or whose weights are zero in every output that stays;
 - an operator that treats channels apart loses an output channel together with the input channels that it comes from;
 - a slice may also lose the last of its channels alone: it stays a prefix of what its input keeps;
 - the model's input, logits and scores lose nothing, and any other operator loses nothing.
@@ -15,17 +15,14 @@ The accumulators' bounds still hold: with |c| <= 128, the new bias b' = b + sum 
 A count that is no multiple of 4 is filled up with channels that could have gone, so that pixels start at whole words.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 
-from trecx.compiler.ir import Graph, Op, Tensor
-from trecx.compiler.ops.conv_2d import Conv2D
-from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
-from trecx.compiler.ops.fully_connected import FullyConnected
-from trecx.compiler.ops.strided_slice import StridedSlice
-from trecx.compiler.rewrites.constants import ELSEWHERE, VARIES, Dense, absorbed, constants, origins
+from trecx.compiler.ir import VARIES, Graph, Op, Tensor
+from trecx.compiler.rewrites.constants import constants
 
 WORD = 4
 
@@ -50,29 +47,33 @@ def _drop(graph: Graph, values: dict[int, np.ndarray], candidates: Flags) -> tup
     for tensor in (graph.input, *chain.from_iterable((e.logits, e.scores) for e in graph.exits)):
         candidates[tensor.index][:] = False
     removed = _filled(graph, values, candidates)
-    count = sum(int(removed[op.output.index].sum()) for op in graph.ops if _computes(op))
+    count = sum(int(flags.sum()) for op in graph.ops if op.computes for flags in _of(op.outputs, removed))
     if not any(flags.any() for flags in removed.values()):
         return graph, 0
     return _narrowed(graph, values, removed), count
 
 
-def _computes(op: Op) -> bool:
-    return isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected)
-
-
 def _filled(graph: Graph, values: dict[int, np.ndarray], candidates: Flags) -> Flags:
     """The channels to remove: all that can go but those that stay to fill up."""
     removed = _agreed(graph, values, candidates)
-    while missing := next(((op, n) for op in graph.ops if (n := _missing(op, removed[op.output.index])) > 0), None):
-        flags = removed[missing[0].output.index]
-        flags[np.flatnonzero(flags)[: missing[1]]] = False
+    while missing := next(_short_of_channels(graph, removed), None):
+        flags, count = missing
+        flags[np.flatnonzero(flags)[:count]] = False
         removed = _agreed(graph, values, removed)
     return removed
 
 
+def _short_of_channels(graph: Graph, removed: Flags) -> Iterator[tuple[np.ndarray, int]]:
+    """The flags of each tensor in which more channels must stay, and how many."""
+    for op in graph.ops:
+        for flags in _of(op.outputs, removed):
+            if (count := _missing(op, flags)) > 0:
+                yield flags, count
+
+
 def _missing(op: Op, flags: np.ndarray) -> int:
     """How many more of the output's channels must stay: whole words where they are computed, else one at least."""
-    kept, word = int((~flags).sum()), WORD if _computes(op) else 1
+    kept, word = int((~flags).sum()), WORD if op.computes else 1
     return min(len(flags), max(word, -(-kept // word) * word)) - kept
 
 
@@ -83,38 +84,12 @@ def _agreed(graph: Graph, values: dict[int, np.ndarray], candidates: Flags) -> F
     while before != (left := sum(int(flags.sum()) for flags in removed.values())):
         before = left
         for op in reversed(graph.ops):
-            if isinstance(op, Conv2D | FullyConnected):
-                _agree_dense(op, values[op.inputs[0].index], removed)
-            else:
-                _agree_channelwise(op, removed)
+            op.agree(_of(op.inputs, values), _of(op.inputs, removed), _of(op.outputs, removed))
     return removed
 
 
-def _agree_dense(op: Dense, values: np.ndarray, removed: Flags) -> None:
-    weights = op.channels.weights.reshape(len(op.channels.bias), -1, len(values))
-    read = weights[~removed[op.output.index]].any(axis=(0, 1))
-    removed[op.inputs[0].index] &= absorbed(op, values) | ~read
-
-
-def _agree_channelwise(op: Op, removed: Flags) -> None:
-    output = removed[op.output.index]
-    follows, made = np.ones(len(output), bool), np.zeros(len(output), bool)
-    links = []
-    for position, tensor in enumerate(op.inputs):
-        origin, source = origins(op, position), removed[tensor.index]
-        if origin is None:
-            source[:] = False
-        else:
-            here = np.flatnonzero(origin != ELSEWHERE)
-            follows[here] &= source[origin[here]]
-            made[here] = True
-            links.append((source, origin[here], here))
-    if isinstance(op, StridedSlice):
-        follows |= np.logical_and.accumulate(output[::-1])[::-1]
-    # What comes from no input stays: the channels that PAD adds, and all that mixing operators make.
-    output &= follows & made
-    for source, taken, here in links:
-        np.logical_and.at(source, taken, output[here])
+def _of(tensors: Sequence[Tensor], by_index: Mapping[int, np.ndarray]) -> list[np.ndarray]:
+    return [by_index[tensor.index] for tensor in tensors]
 
 
 def _narrowed(graph: Graph, values: dict[int, np.ndarray], removed: Flags) -> Graph:
@@ -123,16 +98,9 @@ def _narrowed(graph: Graph, values: dict[int, np.ndarray], removed: Flags) -> Gr
     new = {index: _cut(tensor, kept[index]) for index, tensor in graph.tensors().items()}
 
     def narrow(op: Op) -> Op:
-        inputs, output = tuple(new[t.index] for t in op.inputs), new[op.output.index]
-        outputs = kept[op.output.index]
-        if isinstance(op, Conv2D | FullyConnected):
-            source = op.inputs[0].index
-            folded = np.where(values[source] == VARIES, 0, values[source])
-            channels = op.channels.dense(outputs, kept[source], folded)
-            return replace(op, inputs=inputs, output=output, channels=channels)
-        if isinstance(op, DepthwiseConv2D):
-            return replace(op, inputs=inputs, output=output, channels=op.channels.depthwise(outputs))
-        return replace(op, inputs=inputs, output=output)
+        narrowed = op.narrowed(_of(op.inputs, kept), _of(op.outputs, kept), _of(op.inputs, values))
+        inputs, outputs = (tuple(new[tensor.index] for tensor in of) for of in (op.inputs, op.outputs))
+        return replace(narrowed, inputs=inputs, outputs=outputs)
 
     exits = tuple(replace(e, logits=new[e.logits.index], scores=new[e.scores.index]) for e in graph.exits)
     return replace(graph, ops=tuple(map(narrow, graph.ops)), exits=exits)

@@ -10,7 +10,7 @@ def needed(graph: Graph, tensor: Tensor) -> set[int]:
 
     Ops whose output lies beside it in the same memory (other parts of a concatenation) are not among them.
     """
-    places = [(op, *graph.place(op.output)) for op in graph.ops]
+    places = [(op, *graph.place(output)) for op in graph.ops for output in op.outputs]
     found: set[int] = set()
     pending = [tensor]
     while pending:

@@ -1,79 +1,71 @@
-"""Operators that only move bytes: read or write the bytes where they are anyway."""
+"""Operators that only move bytes: read or write the bytes where they are anyway (`Op.moved`)."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from trecx.compiler.ir import Graph, Op, Tensor, View
-from trecx.compiler.ops.concatenation import Concatenation
-from trecx.compiler.ops.reshape import Reshape
-from trecx.compiler.ops.strided_slice import StridedSlice
+from trecx.compiler.ir import Graph, Moved, Op, Tensor, View
+
+Views = tuple[tuple[Tensor, View], ...]
+
+
+def slice_in_place(graph: Graph) -> tuple[Graph, int]:
+    """Read some channels where they lie, stepping over the others."""
+    return _in_place(graph, Moved.CHANNELS, _only_read_by_ops)
+
+
+def reshape_in_place(graph: Graph) -> tuple[Graph, int]:
+    """Read a reshaped tensor, or a part of one, where it already lies."""
+    return _in_place(graph, Moved.BYTES, lambda _, views: views)
 
 
 def concatenate_in_place(graph: Graph) -> tuple[Graph, int]:
     """Let the producers of a flat concatenation's parts write into the result."""
+    return _in_place(graph, Moved.PARTS, _joined)
+
+
+def _in_place(graph: Graph, how: Moved, allowed: Callable[[Graph, Views], Views | None]) -> tuple[Graph, int]:
+    """The graph without the operators that move bytes in one way, as far as `allowed` gives views of them."""
     count = 0
-    for index in [op.index for op in graph.ops if isinstance(op, Concatenation)]:
+    for index in [op.index for op in graph.ops]:
         op = graph.op(index)
-        if _can_join(graph, op):
-            offset, views = 0, {}
-            for part in op.inputs:
-                root, _ = graph.storage(part)
-                views[root.index] = View(op.output.index, offset, root.pixel_stride)
-                offset += part.size
+        moved = op.moved()
+        if moved is not None and moved[0] is how and (views := allowed(graph, moved[1])) is not None:
             graph, count = _without(graph, op, views), count + 1
     return graph, count
 
 
-def _can_join(graph: Graph, op: Op) -> bool:
-    """Whether each part is one whole tensor of its own, so that it can live inside the result."""
-    roots = [graph.storage(part)[0] for part in op.inputs]
-    flat = all(part.size == part.shape[-1] for part in op.inputs)
-    whole = all(root.size == part.size for root, part in zip(roots, op.inputs, strict=True))
+def _only_read_by_ops(graph: Graph, views: Views) -> Views | None:
+    """The views unless an exit reads one: kernels step over channels between them, an exit wants its logits dense."""
+    read = {tensor.index for e in graph.exits for tensor in (e.logits, e.scores)}
+    return None if any(tensor.index in read for tensor, _ in views) else views
+
+
+def _joined(graph: Graph, views: Views) -> Views | None:
+    """The views of the tensors whose memory the parts lie in, where each is one of its own that is all of the part."""
+    roots = [graph.storage(part)[0] for part, _ in views]
+    whole = all(root.size == part.size for root, (part, _) in zip(roots, views, strict=True))
     distinct = len({root.index for root in roots}) == len(roots)
-    return flat and whole and distinct and all(root.index != graph.input.index for root in roots)
+    if not whole or not distinct or any(root.index == graph.input.index for root in roots):
+        return None
+    return tuple(
+        (root, replace(view, pixel_stride=root.pixel_stride)) for root, (_, view) in zip(roots, views, strict=True)
+    )
 
 
-def reshape_in_place(graph: Graph) -> tuple[Graph, int]:
-    """Read a reshaped tensor where it already lies."""
-    count = 0
-    for index in [op.index for op in graph.ops if isinstance(op, Reshape)]:
-        op = graph.op(index)
-        source = op.inputs[0]
-        if source.pixel_stride == source.shape[-1]:
-            view = View(source.index, 0, op.output.shape[-1])
-            graph, count = _without(graph, op, {op.output.index: view}), count + 1
-    return graph, count
-
-
-def slice_in_place(graph: Graph) -> tuple[Graph, int]:
-    """Read a channel prefix where it lies, stepping over the other channels."""
-    count = 0
-    for index in [op.index for op in graph.ops if isinstance(op, StridedSlice)]:
-        op = graph.op(index)
-        if _only_read_by_ops(graph, op):
-            source = op.inputs[0]
-            view = View(source.index, 0, source.pixel_stride)
-            graph, count = _without(graph, op, {op.output.index: view}), count + 1
-    return graph, count
-
-
-def _only_read_by_ops(graph: Graph, op: Op) -> bool:
-    """Whether no exit reads the slice: kernels step over the channels cut off, an exit wants its logits dense."""
-    return all(op.output.index not in (e.logits.index, e.scores.index) for e in graph.exits)
-
-
-def _without(graph: Graph, removed: Op, views: dict[int, View]) -> Graph:
+def _without(graph: Graph, removed: Op, views: Views) -> Graph:
     """The graph without `removed`, with the tensors of `views` moved into others."""
-    old = {t.index: t for t in (*graph.tensors().values(), removed.output)}
-    new = {index: replace(old[index], view=view) for index, view in views.items()}
+    new = {tensor.index: replace(tensor, view=view) for tensor, view in views}
 
     def current(tensor: Tensor) -> Tensor:
         return new.get(tensor.index, tensor)
 
+    def all_current(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(map(current, tensors))
+
     ops = tuple(
-        replace(op, inputs=tuple(map(current, op.inputs)), output=current(op.output))
+        replace(op, inputs=all_current(op.inputs), outputs=all_current(op.outputs))
         for op in graph.ops
         if op.index != removed.index
     )
     exits = tuple(replace(e, logits=current(e.logits), scores=current(e.scores)) for e in graph.exits)
-    kept = tuple(map(current, graph.views))
-    return replace(graph, ops=ops, exits=exits, views=(*kept, current(removed.output)))
+    return replace(graph, ops=ops, exits=exits, views=(*all_current(graph.views), *all_current(removed.outputs)))
