@@ -11,7 +11,7 @@ class Recipe:
     first third, 1/5 of it for the second, 1/25 for the last; "cosine" falls to 0; "decay" takes 1 % off per epoch.
     `backbone_epochs` and `backbone_learning_rate` (None for the same) are for a backbone that is trained from scratch.
     `release`: share of the joint epochs after which copied filters get a life of their own.
-    `early_weight`: weight of the early exits' loss, None for the method's own.
+    `early_weight`: weight of T-RecX's early exit in the loss, None for its attachment's own.
     `distillation`: share of the teacher's scores on the same (augmented) input in the targets, 0 for labels only, at
     `temperature`. `frozen`: the backbone keeps the weights that it has, and only the exits learn.
 

@@ -167,7 +167,7 @@ def _keep(stage: Stage, optimizer: Any, history: list[Record], checkpoints: Chec
     arrays = {f"model_{k}": value for k, value in enumerate(stage.model.get_weights())}
     arrays |= {f"own_{k}": variable.numpy() for k, variable in enumerate(stage.loss.variables)}
     arrays |= {f"optimizer_{k}": np.asarray(v) for k, v in enumerate(optimizer.variables)}
-    names = sorted(history[0])
+    names = list(history[0])
     arrays["history"] = np.array([[record[name] for name in names] for record in history])
     with whole(checkpoints.path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, fingerprint=checkpoints.fingerprint, names=np.array(names), **arrays)

@@ -9,18 +9,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
 
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Data
 from trecx import exits as door
 from trecx.errors import TrecxError
 from trecx.learn import weights
-from trecx.learn.exits.method import EARLY, FINAL, Phase, exit_names, specs
+from trecx.learn.cost import cost
+from trecx.learn.exits.method import FINAL, Phase, exit_names, specs
 from trecx.learn.files import whole
 from trecx.learn.keras import keras, save
 from trecx.learn.settings import TrainSettings
@@ -28,7 +26,7 @@ from trecx.learn.train import HISTORY, MODEL, SCORES, exit_scores, write_scores
 
 HINT = f"A model is {weights.KINDS}; with one 4-D input of known size (rows, columns, channels) and scores of classes."
 # The names of the layers that exits add; a model's own layers of such names are renamed.
-_RESERVED, _PREFIXES = (EARLY, FINAL, "merge"), ("early_", "view_", "final_")
+_RESERVED, _PREFIXES = (FINAL, "merge"), ("early", "view_", "final_")
 # It starts from what it has learned and is its own teacher, so it needs little.
 RECIPE = Recipe(epochs=20, learning_rate=5e-4, schedule="cosine", release=0.8, distillation=0.9)
 _PASSING = ("BatchNormalization", "ReLU", "Activation", "Dropout", "SpatialDropout2D", "ZeroPadding2D", "Softmax")
@@ -127,7 +125,7 @@ def complete(path: Path) -> Any:
     model = _read(path)
     names = exit_names(len(model.outputs))
     answers = []
-    for name, output in zip(names, sorted(model.outputs, key=lambda end: _cost(model, end)), strict=True):
+    for name, output in zip(names, sorted(model.outputs, key=lambda end: cost(model, end)), strict=True):
         softmax = keras().layers.Softmax(name=f"scores_{name}")
         answers.append(output if _activation(output) == "softmax" else softmax(output))
     return keras().Model(model.input, answers)
@@ -263,26 +261,11 @@ def _taps(model: Any) -> tuple[Tap, ...]:
         for node in layer.inbound_nodes:
             for parent in _many(node.inbound_layers):
                 readers.setdefault(parent.name, []).append(layer)
-    whole = _cost(model, model.output)[0]
+    whole = cost(model, model.output)[0]
     maps = [layer for layer in model.layers if _is_map(layer)]
     chosen = [m for m in maps if any(type(r).__name__ not in _PASSING for r in readers.get(m.name, []))]
     shapes = [(m, tuple(int(n) for n in m.output.shape[1:])) for m in chosen if m is not maps[-1]]
-    return tuple(Tap(m.name, shape, _cost(model, m.output)[0] / max(whole, 1)) for m, shape in shapes)
-
-
-def _cost(model: Any, tensor: Any) -> tuple[int, int]:
-    """MACs and layers from the input to a tensor."""
-    needed = keras().Model(model.input, tensor).layers
-    return sum(_macs(layer) for layer in needed), len(needed)
-
-
-def _macs(layer: Any) -> int:
-    """Multiply-accumulates of a layer; 0 where it has no kernel."""
-    if hasattr(layer, "layers"):
-        return sum(_macs(inner) for inner in layer.layers)
-    kernels = [w for w in layer.weights if "kernel" in w.name]
-    pixels = prod(layer.output_shape[1:-1]) if kernels else 0
-    return int(sum(pixels * np.prod(kernel.shape) for kernel in kernels))
+    return tuple(Tap(m.name, shape, cost(model, m.output)[0] / max(whole, 1)) for m, shape in shapes)
 
 
 def _many(value: Any) -> list[Any]:

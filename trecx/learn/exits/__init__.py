@@ -2,10 +2,12 @@
 
 from mlperf_tiny.task import Task
 from trecx.errors import TrecxError
+from trecx.learn.exits.branchynet import BranchyNet
+from trecx.learn.exits.eenet import EENet
 from trecx.learn.exits.method import Choice, Method
 from trecx.learn.exits.trecx import TRecX
 
-METHODS = (TRecX,)
+METHODS = (TRecX, BranchyNet, EENet)
 
 
 def method(name: str, task: Task, choice: Choice | None = None) -> Method:

@@ -36,10 +36,3 @@ def weighted(exits: tuple[str, ...], weights: tuple[float, ...], settings: Train
         return tf.add_n([weight * part for weight, part in zip(weights, parts, strict=True)]), parts
 
     return Loss(exits, of)
-
-
-def exit_weights(settings: TrainSettings, own: tuple[float, ...]) -> tuple[float, ...]:
-    """Weights of the exits' losses: as set, else the method's own."""
-    if settings.early_weight is None:
-        return own
-    return (*(settings.early_weight for _ in own[:-1]), own[-1])

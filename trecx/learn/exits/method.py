@@ -20,11 +20,17 @@ EARLY, FINAL = "early", "final"
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person chose of the exits: one of the task's attachments, or the taps that exits read; the early view."""
+    """What a person chose of the exits: one of the task's attachments, or the taps that exits read; the early view.
+
+    `price` is what computation costs in the loss of a method with gates, None for the method's own; `forced` takes one
+    at which no gate is ever shut.
+    """
 
     exit: str | None = None
     taps: tuple[str, ...] = ()
     early_view: bool = True
+    price: float | None = None
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,10 @@ class Exits:
 
     def start(self, model: Any, head: Any) -> None:
         """Nothing: the final exit is the backbone's own head."""
+
+    def phases(self, model: Any, settings: TrainSettings) -> tuple[Phase, ...]:
+        """The phases of its training."""
+        raise NotImplementedError
 
 
 def exit_names(count: int) -> tuple[str, ...]:

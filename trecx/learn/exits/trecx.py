@@ -21,12 +21,12 @@ from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Task
 from trecx import exits as door
 from trecx.errors import TrecxError
-from trecx.learn.exits.losses import exit_weights, weighted
+from trecx.learn.exits.layers import L2, point, separable
+from trecx.learn.exits.losses import weighted
 from trecx.learn.exits.method import EARLY, FINAL, Choice, Head, Phase, joined, listed, specs, tap_problems
 from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
-L2 = 1e-4  # on convolution kernels
 FILTER, VIEW = "early_filter", "early_view"  # DCONV_e and DCONV_f
 
 
@@ -89,7 +89,8 @@ class TRecX:
     def phases(self, _: Any, settings: TrainSettings) -> tuple[Phase, ...]:
         """Both exits at once: w CE(early) + CE(final), while DCONV_f follows DCONV_e up to the release."""
         view = self.attachment.view is not None
-        weights = exit_weights(settings, (self.attachment.early_weight, 1.0))
+        early = self.attachment.early_weight if settings.early_weight is None else settings.early_weight
+        weights = (early, 1.0)
         # On a frozen backbone a plain final exit has nothing that could learn.
         count = 2 if view or not settings.frozen else 1
         loss = weighted(self.exits[:count], weights[:count], settings)
@@ -173,7 +174,8 @@ def _depthwise(x: Any, attachment: Attachment, stride: int, name: str) -> Any:
 def _early(tap: Any, attachment: Attachment, classes: int) -> Any:
     """Logits of the early exit."""
     layers, early = keras().layers, attachment.early
-    x = _blocks(tap, attachment) if early.blocks else _filtered(tap, attachment)
+    blocks = early.blocks
+    x = separable(tap, blocks, attachment.initializer, EARLY) if blocks else _filtered(tap, attachment)
     x = layers.AveragePooling2D(early.pool or x.shape[1:3], padding="valid", name="early_pool")(x)
     return layers.Dense(classes, name="early_logits")(layers.Flatten(name="early_flat")(x))
 
@@ -183,37 +185,8 @@ def _filtered(tap: Any, attachment: Attachment) -> Any:
     early = attachment.early
     if early.point_filters is None:
         return _depthwise(_first_channels(tap, early.width, "early_channels"), attachment, early.stride, FILTER)
-    x = _point(tap, early.point_filters, attachment, "early_point")
+    x = point(tap, early.point_filters, attachment.initializer, "early_point")
     return _depthwise(x, attachment, early.stride, FILTER)
-
-
-def _blocks(x: Any, attachment: Attachment) -> Any:
-    """Separable blocks as in MobileNet, in place of PCONV_e and DCONV_e."""
-    layers = keras().layers
-    for number, block in enumerate(attachment.early.blocks, 1):
-        name = f"early_block{number}"
-        x = layers.DepthwiseConv2D(
-            3,
-            strides=block.stride,
-            padding="same",
-            depthwise_initializer=attachment.initializer,
-            depthwise_regularizer=keras().regularizers.l2(L2),
-            name=f"{name}_dw",
-        )(x)
-        x = layers.ReLU(name=f"{name}_dw_relu")(layers.BatchNormalization(name=f"{name}_dw_bn")(x))
-        x = _point(x, block.filters, attachment, f"{name}_pw")
-        x = layers.ReLU(name=f"{name}_pw_relu")(layers.BatchNormalization(name=f"{name}_pw_bn")(x))
-    return x
-
-
-def _point(x: Any, filters: int, attachment: Attachment, name: str) -> Any:
-    return keras().layers.Conv2D(
-        filters,
-        1,
-        kernel_initializer=attachment.initializer,
-        kernel_regularizer=keras().regularizers.l2(L2),
-        name=name,
-    )(x)
 
 
 def _assisted(features: Any, pooled: Any, attachment: Attachment, classes: int) -> Any:

@@ -1,0 +1,53 @@
+"""The mathematics of exits that learned gates choose between, as in stick-breaking; methods with gates share it.
+
+With gates g_n in (0, 1) a sample leaves at exit n with probability g_n * prod over k < n of (1 - g_k), and at the last
+one otherwise. What is expected of it, its scores Y or its cost C, is a recursion from the end:
+
+    Y_N = y_N,   Y_n = g_n y_n + (1 - g_n) Y_(n+1)
+
+Scores are mixed, never logits. The loss is -ln Y_1[t] + lambda mean C_1 (t the true class). For one early exit and
+a = lambda (c_N - c_1) the best gate is 1 where y_N[t] - y_1[t] <= a y_1[t], 0 where it is >= a y_N[t], and between
+them mixes to Y[t] = (y_N[t] - y_1[t]) / a. So from a = 1 on it is never 0, but at least 1 - 1 / a.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trecx.learn.exits.method import Loss
+from trecx.learn.keras import tensorflow
+from trecx.learn.settings import TrainSettings
+
+LEAST = 1e-7  # scores below it count as this in logarithms
+
+
+def mixtures(gates: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Y_1 to Y_N of the values of N exits and the gates of all but the last; gates broadcast against values."""
+    found = [values[-1]]
+    for gate, value in zip(reversed(gates), reversed(values[:-1]), strict=True):
+        found.append(gate * value + (1 - gate) * found[-1])
+    return found[::-1]
+
+
+def price_limit(costs: Sequence[float]) -> float:
+    """The smallest lambda at which the first gate is never shut; `costs` of leaving, by exit."""
+    return 1 / (costs[-1] - costs[0])
+
+
+def expected(
+    exits: Sequence[str], gate: Callable[[str], str], costs: Sequence[float], price: float, settings: TrainSettings
+) -> Loss:
+    """-ln Y_1[t] + `price` times mean C_1, of logits and gates by output name; `price` is lambda.
+
+    A teacher's scores are mixed into the labels by the settings' share, at temperature 1: a mixture has no logits.
+    """
+    tf, share = tensorflow(), settings.distillation
+
+    def of(outputs: dict[str, Any], target: Any, teacher: Any, _: Any) -> tuple[Any, list[Any]]:
+        gates = [tf.sigmoid(outputs[gate(name)]) for name in exits[:-1]]
+        scores = mixtures(gates, [tf.nn.softmax(outputs[name]) for name in exits])[0]
+        wanted = target if teacher is None else (1 - share) * target + share * teacher
+        error = -tf.reduce_mean(tf.reduce_sum(wanted * tf.math.log(tf.maximum(scores, LEAST)), axis=-1))
+        cost = tf.reduce_mean(mixtures(gates, [tf.constant(one, tf.float32) for one in costs])[0])
+        return error + price * cost, [error, cost]
+
+    return Loss(("mixture", "cost"), of)
