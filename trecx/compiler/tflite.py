@@ -5,7 +5,7 @@ bounded before it is looped over, so that a hostile file costs no more than its 
 """
 
 from collections.abc import Iterator
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from trecx import exits as door
+from trecx.compiler.contradictions import contradictions
 from trecx.compiler.ir import Exit, Graph, Node, Op, Quant, Refused, Tensor
 from trecx.compiler.ops import OPS
 from trecx.compiler.ops.softmax import Softmax
@@ -104,9 +105,9 @@ class _Reader:
             raise _Broken(f"tensor {index} has shape {shape}")
         name = (raw.Name() or b"").decode("utf-8", "replace")
         dtype = TYPE_NAMES.get(raw.Type(), f"type {raw.Type()}")
-        return Tensor(index, name, shape, dtype, self.quant(raw, index), self.data(raw, index, shape))
+        return Tensor(index, name, shape, dtype, self.quant(raw), self.data(raw, index, shape))
 
-    def quant(self, raw: Any, index: int) -> Quant | None:
+    def quant(self, raw: Any) -> Quant | None:
         """Per-tensor or per-axis quantization; None where the tensor has none."""
         q = raw.Quantization()
         if q is None or q.ScaleLength() == 0:
@@ -116,9 +117,9 @@ class _Reader:
         if self.scales > MAX_SCALES:
             raise _Broken(f"more than {MAX_SCALES} scales and zero points")
         scale = tuple(float(v) for v in q.ScaleAsNumpy())
-        zero_point = tuple(int(v) for v in q.ZeroPointAsNumpy()) if q.ZeroPointLength() else (0,) * len(scale)
-        if not all(isfinite(v) and v > 0 for v in scale) or len(zero_point) != len(scale):
-            raise _Broken(f"tensor {index} has a quantization that is not a positive scale and a zero point each")
+        # TFLM ignores scales without a zero point; one zero point is that of every scale. Operators check the rest.
+        zero_point = tuple(int(v) for v in q.ZeroPointAsNumpy()) if q.ZeroPointLength() else ()
+        zero_point *= len(scale) if len(zero_point) == 1 else 1
         return Quant(scale, zero_point, int(q.QuantizedDimension()) if len(scale) > 1 else None)
 
     def data(self, raw: Any, index: int, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -184,12 +185,14 @@ class _Reader:
     def graph(self, exits: door.Exits | None) -> Graph:
         """The whole model with its exits bound."""
         ops = self.ops()
+        if problems := [f"{self.where}: {problem}." for problem in contradictions(self.model, self.subgraph)]:
+            raise TrecxError(problems, "The file contradicts itself or keeps a state; convert the model again.")
         if self.subgraph.InputsLength() != 1:
             raise TrecxError(f"{self.where}: {self.subgraph.InputsLength()} inputs; supported: 1.")
         source = self.operand(-1, int(self.subgraph.Inputs(0)))
         if source is None or source.data is not None:
             raise _Broken("the input is not an activation")
-        if source.dtype != "int8" or source.quant is None or len(source.quant.scale) != 1 or source.shape[0] != 1:
+        if source.dtype != "int8" or _uncertain(source.quant) or source.shape[:1] != (1,):
             raise TrecxError(
                 f"{self.where}: input {_short(source.name)} is {source.dtype} {source.shape}; "
                 "supported: int8 with a scale and a zero point, batch 1.",
@@ -269,6 +272,11 @@ class _Reader:
                 "Export the early exit's output as softmax scores.",
             )
         return Exit(spec.name, spec.output, producer.output, producer.output, None)
+
+
+def _uncertain(quant: Quant | None) -> bool:
+    """Whether a quantization is not one scale with a zero point."""
+    return quant is None or (len(quant.scale), len(quant.zero_point)) != (1, 1)
 
 
 def _short(name: str) -> str:

@@ -38,10 +38,11 @@ class DepthwiseConv2D(Product):
         weights = check_weights(inspection, 4, 3)
         first, height, width, units = weights.shape
         inspection.require(first == 1, f"weights have shape {weights.shape}; supported: (1, height, width, channels)")
-        multiple = units % source.shape[3] == 0
-        inspection.require(multiple, f"weights have {units} channels, no multiple of the input's {source.shape[3]}")
-        # depth_multiplier is redundant in the file; like the reference kernels, trust the shapes.
-        depth_multiplier = units // source.shape[3]
+        # TFLM computes with the option, and leaves or overwrites outputs where the shapes say otherwise.
+        depth_multiplier = int(options.depthMultiplier)
+        agrees = depth_multiplier >= 1 and units == depth_multiplier * source.shape[3]
+        both = f"depth multiplier is {depth_multiplier}, but weights make {units} channels of {source.shape[3]}"
+        inspection.require(agrees, f"{both}; supported: the quotient of the channels")
         rows = Window.over(source.shape[1], height, strides[0], options.padding)
         columns = Window.over(source.shape[2], width, strides[1], options.padding)
         inspection.shape(output, (1, rows.output, columns.output, units))
