@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -128,13 +129,17 @@ class Network:
         output = self.build.activation((*a.shape[:-1], a.shape[-1] + b.shape[-1]), a.scale, a.zero_point)
         return self.add("CONCATENATION", (a, self.requantized(b, a)), output, options)
 
-    def classifier(self, x: Tensor, classes: int = CLASSES) -> Tensor:
-        """FULLY_CONNECTED and SOFTMAX."""
+    def dense(self, x: Tensor, classes: int, scale: float = 0.08) -> Tensor:
+        """FULLY_CONNECTED."""
         values = self.random.integers(-127, 128, (classes, x.size)).astype(np.int8)
         weights = self.build.weights(values, np.array([0.01]), 0)
         bias = self.build.bias(self.random.integers(-500, 500, classes).astype(np.int32), x, weights)
         options = schema.FullyConnectedOptionsT()
-        logits = self.add("FULLY_CONNECTED", (x, weights, bias), self.activation(classes, scale=0.08), options)
+        return self.add("FULLY_CONNECTED", (x, weights, bias), self.activation(classes, scale=scale), options)
+
+    def classifier(self, x: Tensor, classes: int = CLASSES) -> Tensor:
+        """FULLY_CONNECTED and SOFTMAX."""
+        logits = self.dense(x, classes)
         softmax = schema.SoftmaxOptionsT()
         softmax.beta = 1.0
         scores = self.build.activation((1, classes), 1 / 256, -128)
@@ -212,6 +217,49 @@ def hollow(seed: int) -> tuple[bytes, door.Exits]:
     head = spatial(net.prefix(tap, 10))
     early = net.classifier(net.flat(net.pool(head, *(min(2, d) for d in head.shape[1:3]))))
     return _pair(net, source, early, final)
+
+
+def several_exits(
+    seed: int, criteria: Sequence[str], otherwise: str = door.FINAL, thresholds: Sequence[float] = ()
+) -> tuple[bytes, door.Exits]:
+    """A network with an early exit for each criterion, gates of their own, and the final exit behind them."""
+    net = Network(seed)
+    source = x = net.activation(8, 8, 2)
+    outputs: dict[str, Tensor] = {}
+    exits = []
+    for k, criterion in enumerate(criteria):
+        x = net.conv(x, 8, 3, 1 + k % 2)
+        row = net.flat(net.pool(x, *(min(4, d) for d in x.shape[1:3])))
+        outputs[f"scores{k}"] = net.classifier(row)
+        if criterion == "gate":
+            outputs[f"gate{k}"] = net.dense(row, 1)
+        exits.append(door.ExitSpec(f"exit{k}", f"scores{k}", criterion, f"gate{k}" if criterion == "gate" else None))
+    final = net.classifier(net.flat(net.conv(x, 4, 3, 1)))
+    exits.append(door.ExitSpec("final", "final"))
+    content, spec = _pair(net, source, final, final)
+    content = network(net.nodes, [source], {"final": final, **outputs})
+    chosen = {e.name: t for e, t in zip(exits, thresholds, strict=False)}
+    spec = replace(
+        spec,
+        model_sha256=hashlib.sha256(content).hexdigest(),
+        exits=tuple(exits),
+        otherwise=otherwise,
+        operating_points=(door.OperatingPoint("chosen", chosen),),
+    )
+    return content, spec
+
+
+def values(shape: tuple[int, ...], more: int = 0) -> bytes:
+    """A network that answers with values of a shape, `(n,)` or a map, and with `more` further rows of three values."""
+    net = Network(5)
+    source = net.activation(12, 12, 2)
+    x = net.conv(source, 4, 3, 1)
+    if len(shape) == 1:
+        answer = net.dense(net.flat(net.pool(x, 3, 3)), shape[0])
+    else:
+        answer = net.conv(x, shape[-1], 1, 12 // shape[0])
+    others = {f"more{k}": net.dense(net.flat(net.pool(x, 6, 6)), 3) for k in range(more)}
+    return network(net.nodes, [source], {"answer": answer, **others})
 
 
 def _pair(

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from trecx import criteria
+from trecx.decision import MaxScore, exit_taken, limits, statistics
 from trecx.judge.trace import Trace
 
 SCALE = 0.12
+DECISION = MaxScore(SCALE)
 CLASSES = 12
 
 
@@ -23,6 +24,13 @@ def synthetic(samples=1500, accuracies=(0.86, 0.92), threshold=0.8, seed=0, clas
         lead = np.where(right, 30 + 60 * (1 - hardness), 25 + 25 * rng.random(samples))
         values[np.arange(samples), answer] = lead
         logits[:, k] = np.clip(np.rint(values), -128, 127)
-    limits = (criteria.limit(threshold),) * (len(accuracies) - 1)
-    taken = criteria.exit_taken(logits, (SCALE,) * len(limits), limits)
-    return Trace(logits, logits.copy(), taken, labels)
+    early = len(accuracies) - 1
+    at = limits((DECISION,) * early, (threshold,) * early)
+    return Trace(logits, logits.copy(), taken(logits, (DECISION,) * early, at), labels)
+
+
+def taken(logits, decisions, at):
+    """The exit that answers each sample of int8 logits `(n, exits, classes)` at these limits."""
+    read = [logits[:, k] for k in range(len(decisions))]
+    found = statistics(decisions, read) if read else np.zeros((len(logits), 0), np.uint32)
+    return exit_taken(found, at, logits.shape[1])

@@ -4,32 +4,63 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_traces import SCALE, synthetic
+from synthetic_traces import DECISION, synthetic, taken
 
-from trecx import criteria
+from trecx.decision import ALWAYS, NEVER, Entropy, Margin, MaxScore
 from trecx.errors import TrecxError
 from trecx.judge import calibrate as c
 from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
 
 
-def _brute_force(trace, scales, limit):
-    taken = criteria.exit_taken(trace.logits, scales, (limit,) * len(scales))
-    return taken, trace.right()[np.arange(len(trace)), taken]
+def _brute_force(trace, decisions, *limits):
+    at = limits if len(limits) == len(decisions) else limits * len(decisions)
+    found = taken(trace.logits, decisions, at)
+    return found, trace.right()[np.arange(len(trace)), found]
 
 
 @pytest.mark.parametrize("accuracies", [(0.8, 0.9), (0.7, 0.8, 0.9), (0.75, 0.6, 0.85, 0.9)])
 def test_sweep_equals_brute_force_at_and_between_all_limits(accuracies):
     trace, scales = synthetic(150, accuracies, seed=4), (0.12, 0.05, 0.3)[: len(accuracies) - 1]
-    swept = sweep(trace, scales)
-    for point, limit in enumerate(swept.limits):
+    decisions = tuple(MaxScore(scale) for scale in scales)
+    swept = sweep(trace, decisions)
+    for point, (limit, *_) in enumerate(swept.limits):
         for inside in {
             int(limit),
-            int(swept.limits[point + 1]) - 1 if point + 1 < len(swept.limits) else criteria.ALWAYS,
+            int(swept.limits[point + 1, 0]) - 1 if point + 1 < len(swept.limits) else ALWAYS,
         }:
-            taken, right = _brute_force(trace, scales, inside)
-            assert swept.taken[point].tolist() == np.bincount(taken, minlength=trace.exits).tolist()
+            found, right = _brute_force(trace, decisions, inside)
+            assert swept.taken[point].tolist() == np.bincount(found, minlength=trace.exits).tolist()
             assert swept.right[point].sum() == right.sum()
+
+
+@pytest.mark.parametrize("kinds", [(Entropy, Entropy), (Margin, Margin), (Margin, Entropy)])
+def test_sweep_of_any_criteria_equals_brute_force_on_its_path(kinds):
+    trace = synthetic(120, (0.7, 0.8, 0.9), seed=4)
+    decisions = tuple(kind(scale) for kind, scale in zip(kinds, (0.12, 0.05), strict=True))
+    swept = sweep(trace, decisions)
+    assert swept.limits[0].tolist() == [0, 0] and (np.diff(swept.limits, axis=0) >= 0).all()
+    for point, limits in enumerate(swept.limits.tolist()):
+        found, right = _brute_force(trace, decisions, *limits)
+        assert swept.taken[point].tolist() == np.bincount(found, minlength=trace.exits).tolist()
+        assert swept.right[point].sum() == right.sum()
+    found = c.calibrate(trace, decisions, points=3.0, confidence=0.5)
+    assert tuple(one.limit(t) for one, t in zip(decisions, found.thresholds, strict=True)) == found.limits
+    assert found.exit_rate > 0 and found.loss <= 3.0
+
+
+def test_where_nothing_is_sure_the_surest_of_all_exits_answers():
+    trace = synthetic(300, (0.7, 0.8, 0.9), seed=4)
+    decisions = (DECISION,) * 3
+    swept = sweep(trace, decisions)
+    for point, limits in enumerate(swept.limits.tolist()):
+        found, right = _brute_force(trace, decisions, *limits, NEVER)
+        statistic = np.stack([DECISION.statistic(trace.logits[:, k]) for k in range(3)], axis=1)
+        went = ~(statistic[:, :2] <= limits).any(axis=1)
+        surest = np.array([max(k for k in range(3) if row[k] == row.min()) for row in statistic])
+        assert np.array_equal(found[went], surest[went])
+        assert swept.taken[point, -1] == went.sum() and swept.right[point].sum() == right.sum()
+    assert (surest != 2).sum() > 10
 
 
 @settings(max_examples=60, deadline=None)
@@ -38,70 +69,48 @@ def test_sweep_is_monotone_in_the_limit_and_ends_with_everybody_out(seed, sample
     rng = np.random.default_rng(seed)
     logits = rng.integers(-20, 20, (samples, exits, 3), np.int8)
     trace = Trace(logits, logits, np.zeros(samples, np.uint8), rng.integers(0, 3, samples).astype(np.int32))
-    swept = sweep(trace, (0.1,) * (exits - 1))
+    swept = sweep(trace, (MaxScore(0.1),) * (exits - 1))
     assert (np.diff(swept.taken[:, -1]) <= 0).all()
     assert swept.taken[0, -1] == samples and swept.taken[-1, -1] == 0
     assert (swept.taken.sum(axis=1) == samples).all() and (swept.right <= swept.taken).all()
 
 
-@settings(max_examples=500)
-@given(st.integers(65536, criteria.ALWAYS))
-def test_threshold_and_limit_convert_without_loss(limit):
-    threshold = c.threshold(limit)
-    assert threshold is not None and 0.0 < threshold <= 1.0
-    assert criteria.limit(threshold) == limit
-
-
-@pytest.mark.parametrize(
-    "limit", [65536, 65537, 72817, 81920, 131071, 131072, 12 * 65536, 256 * 65536, criteria.ALWAYS]
-)
-def test_threshold_and_limit_convert_without_loss_at_the_corners(limit):
-    assert criteria.limit(c.threshold(limit)) == limit
-
-
-def test_thresholds_are_as_short_as_they_can_be():
-    assert c.threshold(criteria.limit(0.9)) == 0.9
-    assert c.threshold(criteria.limit(0.78)) == 0.78
-    assert c.threshold(criteria.limit(1.0)) == 1.0
-    assert c.threshold(criteria.NEVER) is None and c.threshold(65535) is None
-
-
 def test_observed_loss_alone_gives_the_brute_force_optimum():
     trace = synthetic(400, seed=2)
-    found = c.calibrate(trace, (SCALE,), points=1.0, confidence=0.5)
+    found = c.calibrate(trace, (DECISION,), points=1.0, confidence=0.5)
     final = trace.right()[:, -1].sum()
     allowed = []
-    for limit in sweep(trace, (SCALE,)).limits:
-        loss = 100 * (final - _brute_force(trace, (SCALE,), int(limit))[1].sum()) / len(trace)
+    for (limit,) in sweep(trace, (DECISION,)).limits:
+        loss = 100 * (final - _brute_force(trace, (DECISION,), int(limit))[1].sum()) / len(trace)
         if loss > 1.0:
             break
         allowed.append(int(limit))
-    assert found.limit == found_limit(found) == max(allowed)
+    assert found.limits == found_limits(found) == (max(allowed),)
     assert 0.3 < found.exit_rate < 1.0 and found.loss <= 1.0
 
 
-def found_limit(calibration):
-    return criteria.limit(calibration.threshold)
+def found_limits(calibration):
+    return tuple(DECISION.limit(threshold) for threshold in calibration.thresholds)
 
 
 def test_chosen_limit_stays_within_the_bound_and_reports_itself_truly():
     trace = synthetic(2000, seed=5)
-    found = c.calibrate(trace, (SCALE,))
-    taken, right = _brute_force(trace, (SCALE,), found.limit)
+    found = c.calibrate(trace, (DECISION,))
+    answered, right = _brute_force(trace, (DECISION,), *found.limits)
     assert found.bound <= 1.0 and found.loss < found.bound
-    assert found.exit_rate == pytest.approx((taken == 0).mean())
+    assert found.exit_rate == pytest.approx((answered == 0).mean())
     assert found.loss == pytest.approx(100 * (trace.right()[:, 1].mean() - right.mean()))
-    assert found.limit == found_limit(found) and found.samples == 2000 and found.reference == c.FINAL_EXIT
+    assert found.limits == found_limits(found) and found.samples == 2000 and found.reference == c.FINAL_EXIT
     assert found.exit_rate > 0.5 and found.unbounded_exit_rate > found.exit_rate
 
 
 def test_more_confidence_more_samples_and_more_points_move_the_exit_rate_the_right_way():
     trace = synthetic(2000, seed=6)
-    by_confidence = [c.calibrate(trace, (SCALE,), confidence=level).exit_rate for level in (0.5, 0.8, 0.95, 0.999)]
-    by_points = [c.calibrate(trace, (SCALE,), points=p).exit_rate for p in (0.2, 1.0, 3.0, 100.0)]
+    by_confidence = [c.calibrate(trace, (DECISION,), confidence=level).exit_rate for level in (0.5, 0.8, 0.95, 0.999)]
+    by_points = [c.calibrate(trace, (DECISION,), points=p).exit_rate for p in (0.2, 1.0, 3.0, 100.0)]
     assert by_confidence == sorted(by_confidence, reverse=True) and by_confidence[0] > by_confidence[-1]
     assert by_points == sorted(by_points) and by_points[-1] == 1.0
-    small, large = (c.calibrate(synthetic(n, seed=7), (SCALE,)) for n in (300, 6000))
+    small, large = (c.calibrate(synthetic(n, seed=7), (DECISION,)) for n in (300, 6000))
     assert large.unbounded_exit_rate - large.exit_rate < small.unbounded_exit_rate - small.exit_rate
 
 
@@ -114,8 +123,8 @@ def test_realised_loss_keeps_the_promise_as_often_as_claimed():
         part = rng.choice(len(population), 1500, replace=False)
         seen = Trace(*(getattr(population, name)[part] for name in ("logits", "scores", "exit_taken", "labels")))
         for confidence in kept:
-            limit = c.calibrate(seen, (SCALE,), confidence=confidence).limit
-            right = _brute_force(population, (SCALE,), limit)[1]
+            limits = c.calibrate(seen, (DECISION,), confidence=confidence).limits
+            right = _brute_force(population, (DECISION,), *limits)[1]
             kept[confidence] += 100 * (population.right()[:, 1].mean() - right.mean()) <= 1.0
     assert kept[0.8] / draws > 0.8 and kept[0.95] / draws > 0.93
     assert kept[0.5] < kept[0.8] <= kept[0.95]
@@ -125,17 +134,20 @@ def test_loss_is_paired_with_the_backbone_where_it_is_given():
     trace = synthetic(2000, seed=5)
     rng = np.random.default_rng(1)
     better = trace.right()[:, 1] | (rng.random(2000) < 0.3)
-    against_final, against_better = c.calibrate(trace, (SCALE,)), c.calibrate(trace, (SCALE,), reference_right=better)
+    against_final, against_better = (
+        c.calibrate(trace, (DECISION,)),
+        c.calibrate(trace, (DECISION,), reference_right=better),
+    )
     assert against_better.reference == c.BACKBONE
     assert against_better.exit_rate < against_final.exit_rate
     with pytest.raises(TrecxError, match="same split"):
-        c.calibrate(trace, (SCALE,), reference_right=better[:10])
+        c.calibrate(trace, (DECISION,), reference_right=better[:10])
 
 
 def test_a_hopeless_final_exit_means_never_and_says_so():
     trace = synthetic(500, (0.5, 0.6), seed=3)
-    found = c.calibrate(trace, (SCALE,), reference_right=np.ones(500, bool))
-    assert found.threshold is None and found.limit == criteria.NEVER and found.exit_rate == 0.0
+    found = c.calibrate(trace, (DECISION,), reference_right=np.ones(500, bool))
+    assert found.thresholds == (None,) and found.limits == (NEVER,) and found.exit_rate == 0.0
     assert "nothing leaves early" in found.warnings[0] and "lower --confidence" in found.warnings[0]
     behind = 100 * (1 - trace.right()[:, 1].mean())
     assert f"The final exit alone loses {behind:.2f} points against the backbone alone" in found.warnings[0]
@@ -145,18 +157,18 @@ def test_a_hopeless_final_exit_means_never_and_says_so():
 def test_an_exit_that_is_wrong_where_it_is_surest_never_answers_and_says_what_can_be_done():
     trace = synthetic(200, (0.0, 0.9), seed=3)
     for right in (None, trace.right()[:, 1]):
-        found = c.calibrate(trace, (SCALE,), confidence=0.5, points=0.0, reference_right=right)
-        assert found.threshold is None and found.bound == 0
+        found = c.calibrate(trace, (DECISION,), confidence=0.5, points=0.0, reference_right=right)
+        assert found.thresholds == (None,) and found.bound == 0
         (told,) = found.warnings
         assert told.endswith("nothing leaves early. To let samples leave, allow more with --points.")
 
 
 def test_a_threshold_that_lets_samples_leave_is_not_warned_about():
-    assert c.calibrate(synthetic(2000, seed=5), (SCALE,), confidence=0.5).warnings == ()
+    assert c.calibrate(synthetic(2000, seed=5), (DECISION,), confidence=0.5).warnings == ()
 
 
 def test_too_few_samples_are_named_with_what_more_would_give():
-    found = c.calibrate(synthetic(60, seed=1), (SCALE,), points=2.0, confidence=0.99)
+    found = c.calibrate(synthetic(60, seed=1), (DECISION,), points=2.0, confidence=0.99)
     assert found.exit_rate < 0.5 * found.unbounded_exit_rate
     assert any("60 samples do not show more" in w for w in found.warnings)
 
@@ -203,17 +215,17 @@ def test_exit_rate_below_break_even_is_warned_about():
 )
 def test_settings_out_of_range_are_refused(points, confidence):
     with pytest.raises(TrecxError):
-        c.calibrate(synthetic(50), (SCALE,), points=points, confidence=confidence)
+        c.calibrate(synthetic(50), (DECISION,), points=points, confidence=confidence)
 
 
 def test_empty_unlabelled_and_misfit_traces_are_refused():
     trace = synthetic(50)
     with pytest.raises(TrecxError, match="no samples"):
-        c.calibrate(trace.first(0), (SCALE,))
+        c.calibrate(trace.first(0), (DECISION,))
     with pytest.raises(TrecxError, match="labels"):
-        c.calibrate(Trace(trace.logits, trace.scores, trace.exit_taken), (SCALE,))
-    with pytest.raises(TrecxError, match="scales"):
-        c.calibrate(trace, (SCALE, SCALE))
+        c.calibrate(Trace(trace.logits, trace.scores, trace.exit_taken), (DECISION,))
+    with pytest.raises(TrecxError, match="decisions"):
+        c.calibrate(trace, (DECISION,) * 3)
 
 
 def test_the_paired_interval_of_the_shipped_pair():

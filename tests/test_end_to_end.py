@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from networks import awkward, two_exits, wide
 
-from trecx import criteria
 from trecx.compiler.emit import Names, emit
 from trecx.compiler.kernels import OPTIMIZE
 from trecx.compiler.plan import plan_memory, split
 from trecx.compiler.target import HOST, TARGETS, Target
+from trecx.decision import ALWAYS, NEVER, exit_taken
 from trecx.device.build import Options, build
 from trecx.device.run import run_host, run_qemu, self_test
 from trecx.errors import TrecxError
@@ -73,7 +73,7 @@ def samples(found: pair.Pair, count: int) -> np.ndarray:
 
 
 def oracle(found: pair.Pair, inputs: np.ndarray):
-    return reference.tflm_trace(found.content, found.logits, found.scores, inputs, found.scales, found.limits)
+    return reference.tflm_trace(found.content, found.reading, inputs, found.limits)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -94,7 +94,7 @@ def test_rewrites_change_no_bit_and_only_save_memory(seed, tmp_path):
     plain = build(write(found, tmp_path / "plain", rewritten=False), HOST, tmp_path / "p")
     better = build(write(found, tmp_path / "better"), HOST, tmp_path / "b")
     inputs = samples(found, 40)
-    for limits in ((criteria.NEVER,), (criteria.ALWAYS,), found.limits):
+    for limits in ((NEVER,), (ALWAYS,), found.limits):
         a, b = run_host(plain, inputs, limits), run_host(better, inputs, limits)
         assert (a.logits == b.logits).all() and (a.scores == b.scores).all() and (a.exit_taken == b.exit_taken).all()
     assert better.model.arena_bytes <= plain.model.arena_bytes
@@ -169,7 +169,7 @@ def test_what_a_damaged_file_still_builds_into_is_right(tmp_path):
         except TrecxError:
             continue
         inputs = samples(found, 12)
-        arguments = (found.content, found.logits, found.scores, inputs, found.scales, found.limits)
+        arguments = (found.content, found.reading, inputs, found.limits)
         try:
             expected = reference.isolated(reference.tflm_trace, *arguments)
         except TrecxError:
@@ -188,6 +188,7 @@ PLANTED = [
     ("kernels/portable/depthwise_conv_2d.h", "memset(scratch, p.", "memset(scratch, 1 + p.", r"DEPTHWISE_CONV_2D"),
     ("kernels/average_pool_2d.h", "-(taps / 2)", "-(taps / 3)", r"AVERAGE_POOL_2D"),
     ("net.c", "<= limits[0]", "< limits[0]", "left at"),
+    ("kernels/exit/max_score.h", "uint32_t sum = 0", "uint32_t sum = 1", "decided by"),
     ("net.c", "portable_conv_2d_dot_0(arena + ", "portable_conv_2d_dot_0(arena + 4 + ", r"CONV_2D"),
 ]
 
@@ -204,8 +205,8 @@ def test_a_planted_bug_is_found_and_named(file, right, wrong, named, tmp_path):
     expected = oracle(found, chosen.samples)
     limits = found.limits
     if "limits" in right:  # the two comparisons differ only for a sample exactly on the limit
-        limits = (int(criteria.sums(expected.logits[0, 0], found.scales[0])),)
-        taken = criteria.exit_taken(expected.logits, found.scales, limits)
+        limits = (int(expected.statistics[0, 0]),)
+        taken = exit_taken(expected.statistics, limits, 2)
         expected = replace(expected, exit_taken=taken)
     actual = record(lambda x, limits: run_host(program, x, limits), chosen.samples, limits)
     verdict = compare(found, program, chosen, expected, actual)

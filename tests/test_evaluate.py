@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_traces import SCALE, synthetic
+from synthetic_traces import DECISION, synthetic
 
-from trecx import criteria
+from trecx.decision import MaxScore
 from trecx.errors import TrecxError
 from trecx.judge.evaluate import accuracy, evaluate
 from trecx.judge.trace import Trace
 
 MACS, BACKBONE, SPLIT = (1_500_000, 2_700_000), 2_656_768, "part B"
-LIMIT = criteria.limit(0.995)
+LIMIT = DECISION.limit(0.995)
 
 
 def _evaluate(trace, limit=LIMIT, **more):
-    return evaluate(trace, (SCALE,), (limit,), ("early", "final"), MACS, BACKBONE, SPLIT, **more)
+    return evaluate(trace, (DECISION,), (limit,), ("early", "final"), MACS, BACKBONE, SPLIT, **more)
 
 
 def test_figures_equal_direct_counting():
@@ -51,16 +51,16 @@ def test_curve_runs_from_never_to_always_and_passes_through_the_point_in_force()
     trace = synthetic(600, threshold=0.995, seed=6)
     found = _evaluate(trace)
     curve = found.curve
-    assert curve.thresholds[0] is None and curve.exit_rate[0] == 0.0 and curve.exit_rate[-1] == 1.0
+    assert curve.thresholds(0) == (None,) and curve.exit_rate[0] == 0.0 and curve.exit_rate[-1] == 1.0
     assert (curve.macs[0], curve.macs[-1]) == (MACS[1], MACS[0])
     assert curve.accuracy[0] == pytest.approx(found.exits[1].accuracy.value)
     assert curve.accuracy[-1] == pytest.approx(found.exits[0].accuracy.value)
     assert (np.diff(curve.macs) < 0).all() and (np.diff(curve.exit_rate) > 0).all()
-    here = np.searchsorted(curve.limits, LIMIT, "right") - 1
+    here = np.searchsorted(curve.limits[:, 0], LIMIT, "right") - 1
     assert curve.accuracy[here] == pytest.approx(found.with_exits.value)
     assert curve.macs[here] == pytest.approx(found.macs_mean)
-    for threshold, limit in zip(curve.thresholds[1:], curve.limits[1:], strict=True):
-        assert criteria.limit(threshold) == limit
+    for point in range(1, len(curve.limits)):
+        assert DECISION.limit(*curve.thresholds(point)) == curve.limits[point, 0]
 
 
 def test_loss_is_against_the_backbone_on_the_same_samples():
@@ -80,19 +80,21 @@ def test_score_that_knows_nothing_has_auroc_one_half_and_a_perfect_one_has_one()
         logits = np.zeros((4000, 2, 2), np.int8)
         logits[np.arange(4000), :, np.where(right, labels, 1 - labels)] = lead[:, None]
         trace = Trace(logits, logits, np.ones(4000, np.uint8), labels)
-        found = evaluate(trace, (0.02,), (0,), ("a", "b"), (1, 2), 2, SPLIT)
+        found = evaluate(trace, (MaxScore(0.02),), (0,), ("a", "b"), (1, 2), 2, SPLIT)
         assert found.exits[0].auroc == pytest.approx(expected, abs=0.03)
         assert found.exits[1].auroc is None
-    sums, brute = criteria.sums(logits[:200, 0], 0.02).astype(int), trace.right()[:200, 0]
+    sums, brute = MaxScore(0.02).statistic(logits[:200, 0]).astype(int), trace.right()[:200, 0]
     pairs = np.sign(sums[~brute][:, None] - sums[brute][None, :])
-    short = evaluate(trace.first(200), (0.02,), (0,), ("a", "b"), (1, 2), 2, SPLIT)
+    short = evaluate(trace.first(200), (MaxScore(0.02),), (0,), ("a", "b"), (1, 2), 2, SPLIT)
     assert short.exits[0].auroc == pytest.approx((1 + pairs.mean()) / 2)
 
 
 def test_all_right_has_no_auroc():
     labels = np.zeros(10, np.int32)
     logits = np.tile(np.array([9, 1], np.int8), (10, 2, 1))
-    found = evaluate(Trace(logits, logits, np.zeros(10, np.uint8), labels), (0.1,), (0,), ("a", "b"), (1, 2), 2, SPLIT)
+    found = evaluate(
+        Trace(logits, logits, np.zeros(10, np.uint8), labels), (MaxScore(0.1),), (0,), ("a", "b"), (1, 2), 2, SPLIT
+    )
     assert found.exits[0].auroc is None and found.exits[0].accuracy.value == 1.0
 
 
@@ -113,8 +115,8 @@ def test_interval_holds_the_share_and_stays_inside_zero_and_one(counts):
 
 def test_three_exits_are_judged_too():
     trace = synthetic(300, (0.7, 0.8, 0.9), threshold=0.99, seed=2)
-    limits = (criteria.limit(0.99),) * 2
-    found = evaluate(trace, (SCALE, SCALE), limits, ("a", "b", "c"), (10, 20, 33), 30, SPLIT)
+    limits = (DECISION.limit(0.99),) * 2
+    found = evaluate(trace, (DECISION, DECISION), limits, ("a", "b", "c"), (10, 20, 33), 30, SPLIT)
     assert [e.taken for e in found.exits] == np.bincount(trace.exit_taken, minlength=3).tolist()
     assert found.macs_mean == pytest.approx(np.array([10, 20, 33])[trace.exit_taken].mean())
     assert 0 < found.break_even < 1
@@ -123,7 +125,7 @@ def test_three_exits_are_judged_too():
 def test_what_does_not_fit_together_is_refused():
     trace = synthetic(50)
     with pytest.raises(TrecxError, match="2 exits; there are 3 names"):
-        evaluate(trace, (SCALE,), (0,), ("a", "b", "c"), MACS, BACKBONE, SPLIT)
+        evaluate(trace, (DECISION,), (0,), ("a", "b", "c"), MACS, BACKBONE, SPLIT)
     with pytest.raises(TrecxError, match="same split"):
         _evaluate(trace, backbone_right=np.ones(49, bool))
     with pytest.raises(TrecxError, match="no accuracy"):

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from speech import write_corpus, write_test_set
-from synthetic_traces import SCALE, synthetic
+from synthetic_traces import DECISION, synthetic
 
 from mlperf_tiny import KWS
-from trecx import criteria
 from trecx.judge.calibrate import calibrate
 from trecx.judge.trace import Trace
 from trecx.settings import Settings
@@ -102,9 +101,9 @@ def test_calibrating_again_changes_the_pair_and_what_is_reported_and_trains_noth
     assert (point["exit"], point["threshold"]) == ("early", chosen)
     assert before["operating_point"][0]["threshold"] != chosen
     answers = Trace.load(out / "evaluate" / "test.npz")  # what the firmware answered, and where it left
-    (scale,) = read(out / "model").scales
+    (decision,) = read(out / "model").decisions
     assert report["exit_rate"] == pytest.approx(np.mean(answers.exit_taken == 0))  # 1 - 1/3 rounds otherwise than 2/3
-    assert report["exit_rate"] == pytest.approx(expected_rate(answers, scale, point["limit"]))
+    assert report["exit_rate"] == pytest.approx(expected_rate(answers, decision, point["limit"]))
 
 
 def test_thresholds_may_be_chosen_against_the_own_final_exit(run, environment):
@@ -120,10 +119,10 @@ def test_thresholds_may_be_chosen_against_the_own_final_exit(run, environment):
 
 def test_a_calibration_after_which_nothing_leaves_says_why_in_its_line():
     trace = synthetic(500, (0.5, 0.6), seed=3)
-    hopeless = calibrate(trace, (SCALE,), reference_right=np.ones(500, bool))
+    hopeless = calibrate(trace, (DECISION,), reference_right=np.ones(500, bool))
     told = learning.outcome(hopeless)
     assert told.startswith("threshold never: 0.0% of 500 validation samples") and "--against final" in told
-    assert "WARNING" not in learning.outcome(calibrate(synthetic(60, seed=1), (SCALE,), points=5))
+    assert "WARNING" not in learning.outcome(calibrate(synthetic(60, seed=1), (DECISION,), points=5))
 
 
 @pytest.mark.parametrize(
@@ -150,9 +149,9 @@ def test_provenance_does_not_know_what_a_model_with_exits_of_its_own_looks_at(tm
     assert told["early_view"] is None
 
 
-def expected_rate(answers, scale, limit):
+def expected_rate(answers, decision, limit):
     """Share of samples whose early answer is sure enough for a limit."""
-    return np.mean(criteria.exit_taken(answers.logits, (scale,), (limit,)) == 0)
+    return np.mean(decision.statistic(answers.logits[:, 0]) <= limit)
 
 
 def test_the_curve_is_drawn(run):

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 import pytest
-from graphs import QUANT, Plain, chain, tensor
+from graphs import QUANT, Plain, bind, chain, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trecx.compiler import plan as planner
-from trecx.compiler.ir import Exit, Graph, KernelCall, Tensor, View
+from trecx.compiler.ir import Graph, KernelCall, Tensor, View
 from trecx.compiler.overlap import Exactly
 from trecx.compiler.placement import ALIGNMENT
 from trecx.compiler.plan import plan_memory, split
@@ -67,9 +67,7 @@ def graphs(draw: st.DrawFn) -> Graph:
             readable.append(joined)
             parts = []
     logits = draw(st.lists(st.sampled_from([*readable[1:], ops[-1].output]), min_size=1, max_size=3, unique=True))
-    criteria = ["max_score"] * (len(logits) - 1) + [None]
-    exits = tuple(Exit(f"e{k}", f"out{k}", t, t, c) for k, (t, c) in enumerate(zip(logits, criteria, strict=True)))
-    graph = Graph(source, tuple(ops), exits, tuple(views))
+    graph = Graph(source, tuple(ops), bind(logits), tuple(views))
     graph.check()
     return graph
 

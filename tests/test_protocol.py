@@ -276,7 +276,7 @@ def test_trace_refuses_wrong_arguments_and_incomplete_inputs(tmp_path: Path) -> 
         assert done.returncode == 2 and done.stderr and not done.stdout, arguments
     assert trace(program, b"", "0").returncode == 0
     short = trace(program, bytes(490 + 7), "0")
-    assert short.returncode == 2 and len(short.stdout) == 26 and b"ends with 7 bytes" in short.stderr
+    assert short.returncode == 2 and len(short.stdout) == 26 + 4 and b"ends with 7 bytes" in short.stderr
 
 
 def test_trace_reports_a_full_disk_or_a_closed_pipe(tmp_path: Path) -> None:

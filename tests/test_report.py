@@ -10,9 +10,8 @@ from io import StringIO
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_traces import SCALE, synthetic
+from synthetic_traces import DECISION, synthetic
 
-from trecx import criteria
 from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import calibrate as c
 from trecx.judge import curve, report, summary
@@ -36,24 +35,26 @@ def bare():
         exits=(report.ExitReport("early", 1_540_000), report.ExitReport("final", 2_720_000)),
         macs=report.MacsReport(2_656_768, 2_720_000),
         break_even_rate=0.0536,
-        operating_point=(report.ThresholdReport("early", 0.9, 72817),),
+        operating_point=(report.ThresholdReport("early", 0.9, 72817, "max_score"),),
     )
 
 
 @pytest.fixture(scope="module")
 def full():
     """A report in which nothing is missing."""
-    calibration = c.calibrate(synthetic(1500, (0.86, 0.92), seed=1), (SCALE,), confidence=0.95)
-    trace = synthetic(900, (0.86, 0.92), threshold=calibration.threshold, seed=2)
+    calibration = c.calibrate(synthetic(1500, (0.86, 0.92), seed=1), (DECISION,), confidence=0.95)
+    trace = synthetic(900, (0.86, 0.92), threshold=calibration.thresholds[0], seed=2)
     backbone = np.arange(900) % 100 < 91
     judged = evaluate(
-        trace, (SCALE,), (calibration.limit,), ("early", "final"), (1_540_000, 2_720_000), 2_656_768, SPLIT, backbone
+        trace, (DECISION,), calibration.limits, ("early", "final"), (1_540_000, 2_720_000), 2_656_768, SPLIT, backbone
     )
     wrong = trace.scores.copy()
     wrong[5] ^= 1
     base = replace(
         bare(),
-        operating_point=(report.ThresholdReport("early", calibration.threshold, calibration.limit),),
+        operating_point=(
+            report.ThresholdReport("early", calibration.thresholds[0], calibration.limits[0], "max_score"),
+        ),
         calibration=calibration,
         targets=(
             report.TargetReport("host", "this machine", "gcc 12.2.0", arena=15_680),
@@ -113,7 +114,7 @@ def test_every_key_is_documented_and_every_documented_key_exists(full):
 
 def test_the_keys_that_were_promised_are_there(full):
     document = json.loads(report.to_json(full))
-    assert document["schema"] == "trecx-report/1" and next(iter(document)) == "schema"
+    assert document["schema"] == "trecx-report/2" and next(iter(document)) == "schema"
     assert (document["task"], document["method"], document["criterion"]) == ("kws", "trecx", "max_score")
     assert [set(e) >= {"name", "macs", "accuracy"} for e in document["exits"]] == [True, True]
     for kind in ("float_without_exits", "int8_without_exits", "int8_with_exits"):
@@ -146,7 +147,7 @@ def test_reading_gives_what_was_written(full, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "null", "{}", '{"schema": "trecx-report/9"}', '{"schema": "trecx-report/1"}', "[" * 100_000, "\ufeff{"],
+    ["", "[]", "null", "{}", '{"schema": "trecx-report/9"}', '{"schema": "trecx-report/2"}', "[" * 100_000, "\ufeff{"],
 )
 def test_what_is_no_report_is_refused(tmp_path, content):
     (tmp_path / "report.json").write_text(content)
@@ -172,7 +173,7 @@ def test_nowhere_to_write_is_an_error_message(full, tmp_path):
 
 def test_exits_that_do_not_pay_are_warned_about():
     trace = synthetic(300, threshold=0.9999, seed=2)
-    judged = evaluate(trace, (SCALE,), (65536,), ("early", "final"), (2_600_000, 2_720_000), 2_656_768, SPLIT)
+    judged = evaluate(trace, (DECISION,), (65536,), ("early", "final"), (2_600_000, 2_720_000), 2_656_768, SPLIT)
     found = report.with_evaluation(bare(), judged)
     assert any("the backbone alone is cheaper" in w for w in found.warnings)
     assert "the backbone alone is cheaper" in " ".join(summary.text(found).split())
@@ -183,7 +184,7 @@ def test_exits_that_cost_more_than_the_backbone_are_said_never_to_pay(early):
     for threshold, rate in ((None, 0), (0.01, 1)):
         trace = synthetic(300, threshold=threshold, seed=2)
         judged = evaluate(
-            trace, (SCALE,), (criteria.limit(threshold),), ("early", "final"), (early, 2_900_000), 2_656_768, SPLIT
+            trace, (DECISION,), (DECISION.limit(threshold),), ("early", "final"), (early, 2_900_000), 2_656_768, SPLIT
         )
         found = report.with_evaluation(bare(), judged)
         assert found.exit_rate == rate
@@ -197,8 +198,8 @@ def test_exits_that_cost_more_than_the_backbone_are_said_never_to_pay(early):
 
 def test_of_several_exits_those_count_that_samples_take():
     trace = synthetic(300, (0.7, 0.8, 0.9), threshold=0.99, seed=2)
-    limits = (criteria.limit(0.99),) * 2
-    judged = evaluate(trace, (SCALE, SCALE), limits, ("a", "b", "c"), (29, 60, 65), 30, SPLIT)
+    limits = (DECISION.limit(0.99),) * 2
+    judged = evaluate(trace, (DECISION, DECISION), limits, ("a", "b", "c"), (29, 60, 65), 30, SPLIT)
     first, second = (e.taken for e in judged.exits[:-1])
     assert first and second and judged.break_even > 1
     (warning,) = report.with_evaluation(replace(bare(), exits=judged.exits), judged).warnings
@@ -207,7 +208,7 @@ def test_of_several_exits_those_count_that_samples_take():
 
 def test_curve_in_the_report_is_thin_and_keeps_both_ends(full):
     assert len(full.curve) <= report.CURVE_POINTS
-    assert full.curve[0].exit_rate == 0.0 and full.curve[0].threshold is None
+    assert full.curve[0].exit_rate == 0.0 and full.curve[0].thresholds == (None,)
     assert full.curve[-1].exit_rate == 1.0 and full.curve[-1].macs == 1_540_000
 
 

@@ -10,7 +10,7 @@ pytest.importorskip("matplotlib")
 
 from mlperf_tiny import TASKS
 from mlperf_tiny.attachment import Attachment
-from trecx.criteria import sums
+from trecx.decision import MaxScore
 from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn.settings import settings_for
@@ -187,7 +187,7 @@ def test_a_sample_at_the_very_limit_leaves():
     trace = Trace(logits, logits, np.zeros(2, np.uint8), np.zeros(2, np.int32))
     about = {"scales": [0.1], "macs": [1, 2], "backbone_macs": 2}
     keys = ("confidence", "reference", "threshold", "bound", "samples", "loss", "exit_rate")
-    for limit, leave in zip(sums(logits[:, 0], 0.1), (0.5, 1.0), strict=True):
+    for limit, leave in zip(MaxScore(0.1).statistic(logits[:, 0]), (0.5, 1.0), strict=True):
         chosen = dict.fromkeys(keys) | {"limit": int(limit), "points": 1.0}
         assert figures._realised(chosen, trace, np.ones(2, bool), about)["exit_rate"] == leave
 

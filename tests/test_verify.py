@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from synthetic_traces import SCALE, synthetic
+from synthetic_traces import DECISION, synthetic
+from synthetic_traces import taken as exits_taken
 
-from trecx import criteria
+from trecx.decision import ALWAYS, NEVER
 from trecx.errors import AnswerIsNo, TrecxError
 from trecx.judge.record import forced, record
 from trecx.judge.verify import (
@@ -27,18 +28,19 @@ class Answers:
     logits: np.ndarray
     scores: np.ndarray
     instructions: np.ndarray | None
+    statistics: np.ndarray | None = None
 
 
 class Program:
     """Behaves as generated C does: it computes one exit's answer and says which."""
 
-    def __init__(self, trace, scale=SCALE, counts=True):
-        self.trace, self.scale, self.counts, self.calls = trace, scale, counts, []
+    def __init__(self, trace, counts=True):
+        self.trace, self.counts, self.calls = trace, counts, []
 
     def __call__(self, inputs, limits):
         self.calls.append(limits)
         rows = np.arange(len(inputs))
-        taken = criteria.exit_taken(self.trace.logits, (self.scale,) * len(limits), limits)
+        taken = exits_taken(self.trace.logits, (DECISION,) * len(limits), limits)
         counted = (1000 * (taken.astype(np.uint64) + 1) + rows.astype(np.uint64)) if self.counts else None
         logits = self.trace.logits[rows, taken]
         return Answers(taken, logits.argmax(axis=-1).astype(np.uint8), logits, self.trace.scores[rows, taken], counted)
@@ -51,7 +53,7 @@ INPUTS = np.zeros((90, 4), np.int8)
 def test_recording_finds_every_exits_answer(accuracies):
     expected = synthetic(90, accuracies, threshold=0.9)
     program = Program(expected)
-    limits = (criteria.limit(0.9),) * (len(accuracies) - 1)
+    limits = (DECISION.limit(0.9),) * (len(accuracies) - 1)
     trace = record(program, INPUTS, limits, expected.labels)
     assert np.array_equal(trace.logits, expected.logits) and np.array_equal(trace.scores, expected.scores)
     assert np.array_equal(trace.exit_taken, expected.exit_taken) and np.array_equal(trace.labels, expected.labels)
@@ -61,20 +63,20 @@ def test_recording_finds_every_exits_answer(accuracies):
 
 
 def test_forced_exits_are_reached_past_the_earlier_ones():
-    assert forced(2, 0) == (criteria.ALWAYS, criteria.ALWAYS)
-    assert forced(2, 1) == (criteria.NEVER, criteria.ALWAYS)
-    assert forced(2, 2) == (criteria.NEVER, criteria.NEVER)
+    assert forced(2, 0) == (ALWAYS, ALWAYS)
+    assert forced(2, 1) == (NEVER, ALWAYS)
+    assert forced(2, 2) == (NEVER, NEVER)
 
 
 def test_programs_that_do_not_count_leave_instructions_out():
-    trace = record(Program(synthetic(90), counts=False), INPUTS, (criteria.limit(0.9),))
+    trace = record(Program(synthetic(90), counts=False), INPUTS, (DECISION.limit(0.9),))
     assert trace.instructions is None and trace.exit_instructions is None and trace.labels is None
 
 
 def test_a_program_that_ignores_its_thresholds_is_found():
     program = Program(synthetic(90))
     with pytest.raises(AnswerIsNo, match="Exit 1 was forced"):
-        record(lambda inputs, limits: program(inputs, (criteria.ALWAYS,)), INPUTS, (0,))
+        record(lambda inputs, limits: program(inputs, (ALWAYS,)), INPUTS, (0,))
 
 
 @pytest.mark.parametrize("field", ["logits", "scores"])
@@ -83,14 +85,14 @@ def test_a_program_whose_answer_depends_on_how_it_got_there_is_found(field):
 
     def stale(inputs, limits):
         answers = program(inputs, limits)
-        if limits not in ((criteria.ALWAYS,), (criteria.NEVER,)):
+        if limits not in ((ALWAYS,), (NEVER,)):
             changed = getattr(answers, field).copy()
             changed[41, 2] ^= 1
             answers = replace(answers, **{field: changed})
         return answers
 
     with pytest.raises(AnswerIsNo, match=f"sample 41 .*other {field}"):
-        record(stale, INPUTS, (criteria.limit(0.9),))
+        record(stale, INPUTS, (DECISION.limit(0.9),))
 
 
 def test_a_class_that_is_not_the_highest_logits_is_found():
@@ -103,7 +105,7 @@ def test_a_class_that_is_not_the_highest_logits_is_found():
         return replace(answers, labels=labels)
 
     with pytest.raises(AnswerIsNo, match="Sample 33 is said to be class"):
-        record(confused, INPUTS, (criteria.limit(0.9),))
+        record(confused, INPUTS, (DECISION.limit(0.9),))
 
 
 def test_an_exit_index_beyond_the_model_is_found():
@@ -111,11 +113,11 @@ def test_an_exit_index_beyond_the_model_is_found():
 
     def beyond(inputs, limits):
         answers = program(inputs, limits)
-        forced_pass = limits in ((criteria.ALWAYS,), (criteria.NEVER,))
+        forced_pass = limits in ((ALWAYS,), (NEVER,))
         return answers if forced_pass else replace(answers, exit_taken=np.full(90, 7, np.uint8))
 
     with pytest.raises(AnswerIsNo, match="names exit 7; the model has 2"):
-        record(beyond, INPUTS, (criteria.limit(0.9),))
+        record(beyond, INPUTS, (DECISION.limit(0.9),))
 
 
 def test_equal_traces_have_no_mismatch():

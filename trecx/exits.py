@@ -1,16 +1,21 @@
 """Door 1: `exits.json`, which says what the outputs of a `.tflite` mean. Nothing else crosses from LEARN to COMPILE.
 
     {
-      "format": "trecx-exits/1",
+      "format": "trecx-exits/2",
       "task": "kws", "method": "trecx",
       "model": {"file": "kws.tflite", "sha256": "..."},
       "classes": ["down", ...],
       "exits": [{"name": "early", "output": "early", "criterion": "max_score"},
+                {"name": "later", "output": "later", "criterion": "gate", "gate": "later_gate"},
                 {"name": "final", "output": "final"}],
-      "operating_points": [{"name": "calibrated", "thresholds": {"early": 0.78}}]
+      "otherwise": "final",
+      "operating_points": [{"name": "calibrated", "thresholds": {"early": 0.78, "later": 0.5}}]
     }
 
 Exits come in the order in which they are taken and are bound to the model's outputs by name, never by position.
+"classes" is empty for a model whose answers are values or maps; an exit may then name several "outputs". An exit with
+the criterion "gate" decides by an output of one value, others by the logits behind their class scores. Where no exit
+is sure enough, "otherwise" says which answers: the last ("final"), or of all the surest ("most_confident").
 The first operating point is the firmware's default; without one, every early exit starts as "never".
 """
 
@@ -21,27 +26,37 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trecx.decision import CRITERIA
 from trecx.errors import TrecxError
 
-FORMAT = "trecx-exits/1"
-CRITERIA = ("max_score",)
+FORMAT = "trecx-exits/2"
+FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "otherwise"
+FINAL, MOST_CONFIDENT = OTHERWISE = ("final", "most_confident")
 
 
 @dataclass(frozen=True)
 class ExitSpec:
-    """One exit: its own name, the name of the model output that carries its scores, and how it decides.
+    """One exit: its own name, the name of the model output that it answers with, and how it decides.
 
-    The last exit has no criterion: it always answers.
+    `gate` is the output that a gate decides by, `others` are further outputs of the answer. The last exit has no
+    criterion: it always answers.
     """
 
     name: str
     output: str
     criterion: str | None = None
+    gate: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every output of the answer."""
+        return (self.output, *self.others)
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold for each early exit, by exit name: leave where the highest score is at least that large."""
+    """A threshold for each early exit, by exit name; what it is on says the exit's criterion (`trecx/decision/`)."""
 
     name: str
     thresholds: dict[str, float]
@@ -58,6 +73,7 @@ class Exits:
     classes: tuple[str, ...]
     exits: tuple[ExitSpec, ...]
     operating_points: tuple[OperatingPoint, ...] = ()
+    otherwise: str = FINAL
 
     def thresholds(self) -> tuple[float | None, ...]:
         """Thresholds of the early exits at the default operating point; None means "never"."""
@@ -66,14 +82,14 @@ class Exits:
 
     def write(self, path: Path) -> None:
         """Write `exits.json` as readable, deterministic text."""
-        early = [asdict(e) for e in self.exits]
         document = {
             "format": FORMAT,
             "task": self.task,
             "method": self.method,
             "model": {"file": self.model_file, "sha256": self.model_sha256},
             "classes": list(self.classes),
-            "exits": [{k: v for k, v in e.items() if v is not None} for e in early],
+            "exits": [_told(e) for e in self.exits],
+            "otherwise": self.otherwise,
             "operating_points": [asdict(p) for p in self.operating_points],
         }
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -98,29 +114,39 @@ def read(path: Path) -> Exits:
         method=document["method"],
         model_file=document["model"]["file"],
         model_sha256=document["model"]["sha256"],
-        classes=tuple(document["classes"]),
-        exits=tuple(ExitSpec(e["name"], e["output"], e.get("criterion")) for e in document["exits"]),
+        classes=tuple(document.get("classes", ())),
+        exits=tuple(_exit(e) for e in document["exits"]),
         operating_points=tuple(
             OperatingPoint(p["name"], {k: float(v) for k, v in p["thresholds"].items()})
             for p in document.get("operating_points", [])
         ),
+        otherwise=document.get("otherwise", FINAL),
     )
 
 
-def check_threshold(value: Any) -> str | None:
-    """What is wrong with a threshold on the highest score, or None: it must lie in (0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return f"threshold {str(value)[:40]!r} is not a number"
-    if not 0 < value <= 1:
-        return f"threshold {str(value)[:40]} is outside (0, 1]"
-    return None
+def _told(spec: ExitSpec) -> dict[str, Any]:
+    """An exit as it stands in the document."""
+    answer: dict[str, Any] = {"outputs": list(spec.outputs)} if spec.others else {"output": spec.output}
+    decision = {"criterion": spec.criterion, "gate": spec.gate}
+    return {"name": spec.name, **answer, **{k: v for k, v in decision.items() if v is not None}}
+
+
+def _exit(document: dict[str, Any]) -> ExitSpec:
+    output, *others = _outputs(document)
+    return ExitSpec(document["name"], output, document.get("criterion"), document.get("gate"), tuple(others))
+
+
+def _outputs(document: dict[str, Any]) -> list[str]:
+    """The outputs that an exit names; none where they are not named as they should be."""
+    named = document.get("outputs", [document.get("output")])
+    return named if isinstance(named, list) and all(isinstance(one, str) for one in named) else []
 
 
 def _problems(document: Any) -> Iterator[str]:
     if not isinstance(document, dict):
         yield "the document is not an object"
         return
-    if document.get("format") != FORMAT:
+    if document.get("format") not in FORMATS:
         yield f"format is {document.get('format')!r}, expected {FORMAT!r}"
     for key in ("task", "method"):
         if not isinstance(document.get(key), str):
@@ -128,29 +154,51 @@ def _problems(document: Any) -> Iterator[str]:
     model = document.get("model")
     if not isinstance(model, dict) or not all(isinstance(model.get(k), str) for k in ("file", "sha256")):
         yield "'model' must name its file and sha256"
-    classes = document.get("classes")
-    if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(c, str) for c in classes):
-        yield "'classes' must list at least two names"
-    yield from _exit_problems(document.get("exits"))
+    classes = document.get("classes", [])
+    if not isinstance(classes, list) or len(classes) == 1 or not all(isinstance(c, str) for c in classes):
+        yield "'classes' must list at least two names, or none for a model that is no classifier"
+    if document.get("otherwise", FINAL) not in OTHERWISE:
+        yield f"'otherwise' is {document['otherwise']!r}; supported: {', '.join(OTHERWISE)}"
+    yield from _exit_problems(document.get("exits"), bool(classes))
+    if document.get("otherwise") == MOST_CONFIDENT:
+        yield from _comparison_problems(document.get("exits"))
     yield from _point_problems(document)
 
 
-def _exit_problems(exits: Any) -> Iterator[str]:
+def _exit_problems(exits: Any, classes: bool) -> Iterator[str]:
     shaped = isinstance(exits, list) and all(
-        isinstance(e, dict) and isinstance(e.get("name"), str) and isinstance(e.get("output"), str) for e in exits
+        isinstance(e, dict) and isinstance(e.get("name"), str) and _outputs(e) for e in exits
     )
     if not shaped or not exits:
         yield "'exits' must list at least one exit, each with 'name' and 'output'"
         return
-    for key in ("name", "output"):
-        values = [e[key] for e in exits]
+    names, outputs = [e["name"] for e in exits], [name for e in exits for name in _outputs(e)]
+    for key, values in (("name", names), ("output", outputs)):
         if len(set(values)) < len(values):
             yield f"two exits share the same {key!r}"
+    known = {kind.name: kind for kind in CRITERIA}
     for e in exits[:-1]:
-        if e.get("criterion") not in CRITERIA:
-            yield f"exit {e['name']!r} has criterion {e.get('criterion')!r}; supported: {', '.join(CRITERIA)}"
-    if exits[-1].get("criterion") is not None:
+        kind = known.get(str(e.get("criterion")))
+        if kind is None:
+            yield f"exit {e['name']!r} has criterion {e.get('criterion')!r}; supported: {', '.join(known)}"
+        elif kind.gate != isinstance(e.get("gate"), str):
+            needs = "must name the output of one value that it decides by as 'gate'"
+            yield f"exit {e['name']!r} {needs if kind.gate else 'names a gate, which only the criterion gate reads'}"
+        elif not classes and not kind.gate:
+            yield f"exit {e['name']!r} decides by {kind.name} of class scores, and there are no 'classes'"
+    if exits[-1].get("criterion") is not None or exits[-1].get("gate") is not None:
         yield f"the last exit, {exits[-1]['name']!r}, always answers and takes no criterion"
+    if classes and any(len(_outputs(e)) > 1 for e in exits):
+        yield "class scores are one output; an exit names several"
+
+
+def _comparison_problems(exits: Any) -> Iterator[str]:
+    """Why the surest of these exits cannot be found, where they are well-formed."""
+    early = [e for e in exits[:-1] if isinstance(e, dict)] if isinstance(exits, list) else []
+    named = {str(e.get("criterion")) for e in early}
+    comparable = [kind.name for kind in CRITERIA if kind.comparable]
+    if len(named) != 1 or not named <= set(comparable):
+        yield f"'otherwise' is {MOST_CONFIDENT!r}: all early exits need one criterion, {' or '.join(comparable)}"
 
 
 def _point_problems(document: dict[str, Any]) -> Iterator[str]:
@@ -159,7 +207,9 @@ def _point_problems(document: dict[str, Any]) -> Iterator[str]:
         yield "'operating_points' must be a list"
         return
     exits = document.get("exits")
-    early = [e.get("name") for e in exits[:-1] if isinstance(e, dict)] if isinstance(exits, list) else []
+    listed = [e for e in exits[:-1] if isinstance(e, dict)] if isinstance(exits, list) else []
+    known = {kind.name: kind for kind in CRITERIA}
+    early = {str(e.get("name")): known.get(str(e.get("criterion")), CRITERIA[0]) for e in listed}
     for point in points:
         thresholds = point.get("thresholds") if isinstance(point, dict) else None
         if not isinstance(thresholds, dict) or not isinstance(point.get("name"), str):
@@ -168,5 +218,5 @@ def _point_problems(document: dict[str, Any]) -> Iterator[str]:
         for name, value in thresholds.items():
             if name not in early:
                 yield f"operating point {point['name']!r} names {name!r}, which is no early exit"
-            elif problem := check_threshold(value):
+            elif problem := early[name].check(value):
                 yield f"operating point {point['name']!r}, exit {name!r}: {problem}"

@@ -23,8 +23,8 @@ Work = Callable[[Path, Step], None]
 
 # Parts of the program that a step's result depends on: a new version of them makes the step run again.
 LEARN = ("learn", "exits.py", "../mlperf_tiny")
-COMPILE = ("compiler", "device", "exits.py", "criteria.py", "steps", "templates", "firmware")
-JUDGE = ("judge", "criteria.py", "steps")
+COMPILE = ("compiler", "device", "exits.py", "decision", "steps", "templates", "firmware")
+JUDGE = ("judge", "decision", "steps")
 
 
 # Options that say how to train and calibrate, and so need a training.

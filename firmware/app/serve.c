@@ -155,14 +155,9 @@ static void db(char *rest) {
   }
 }
 
+#if MODEL_CLASSES > 0
 /* Scores as probabilities with three decimals: (score + 128) / 256, rounded. */
-static void results(char *rest) {
-  (void)rest;
-  if (!has_result) {
-    put_text("e-[No inference yet]\r\n");
-    return;
-  }
-  put_text("m-results-[");
+static void put_answer(void) {
   for (uint32_t k = 0; k < MODEL_CLASSES; k++) {
     const uint32_t thousandths = ((uint32_t)(result.scores[k] + 128) * 1000u + 128u) / 256u;
     put_text(k == 0 ? "0." : ",0.");
@@ -170,6 +165,49 @@ static void results(char *rest) {
     board_put((char)('0' + (char)(thousandths / 10u % 10u)));
     board_put((char)('0' + (char)(thousandths % 10u)));
   }
+}
+
+/* "SCORES,LOGITS" in hexadecimal, two digits each. */
+static void put_raw(void) {
+  put_hex(result.scores, MODEL_CLASSES);
+  board_put(',');
+  put_hex(result.logits, MODEL_CLASSES);
+}
+#else
+/* Every value of the answer as it is, a whole number. */
+static void put_answer(void) {
+  const char *before = "";
+  for (uint32_t k = 0; k < MODEL_OUTPUTS; k++) {
+    uint32_t bytes;
+    const int8_t *const values = model_output(k, &bytes);
+    for (uint32_t n = 0; n < bytes; n++) {
+      put_text(before);
+      put_text(values[n] < 0 ? "-" : "");
+      put_unsigned((uint64_t)(values[n] < 0 ? -values[n] : values[n]));
+      before = ",";
+    }
+  }
+}
+
+/* "VALUES," likewise. */
+static void put_raw(void) {
+  for (uint32_t k = 0; k < MODEL_OUTPUTS; k++) {
+    uint32_t bytes;
+    const int8_t *const values = model_output(k, &bytes);
+    put_hex(values, bytes);
+  }
+  board_put(',');
+}
+#endif
+
+static void results(char *rest) {
+  (void)rest;
+  if (!has_result) {
+    put_text("e-[No inference yet]\r\n");
+    return;
+  }
+  put_text("m-results-[");
+  put_answer();
   put_text("]\r\n");
   put_line("m-exit-[", result.exit, "]");
 }
@@ -205,7 +243,7 @@ static void infer(char *rest) {
   results(rest);
 }
 
-/* "m-raw-[exit,label,ticks,SCORES,LOGITS]": everything, exactly; scores and logits in hexadecimal, two digits each. */
+/* "m-raw-[exit,label,ticks,SCORES,LOGITS]": everything, exactly; label 0 and no logits where there are no classes. */
 static void raw(char *rest) {
   (void)rest;
   if (!sample_complete()) {
@@ -215,13 +253,15 @@ static void raw(char *rest) {
   put_text("m-raw-[");
   put_unsigned(result.exit);
   board_put(',');
+#if MODEL_CLASSES > 0
   put_unsigned(result.label);
+#else
+  put_unsigned(0);
+#endif
   board_put(',');
   put_unsigned(ticks);
   board_put(',');
-  put_hex(result.scores, MODEL_CLASSES);
-  board_put(',');
-  put_hex(result.logits, MODEL_CLASSES);
+  put_raw();
   put_text("]\r\n");
 }
 
@@ -250,7 +290,7 @@ static void limit(char *rest) {
   uint32_t value;
   if (!parse_unsigned(next_word(&rest), &exit) || !parse_unsigned(next_word(&rest), &value) ||
       exit > UINT8_MAX || model_set_threshold((uint8_t)exit, value) != 0) {
-    put_line("e-[Command 'limit' requires a limit below 2^32 and an early exit; their number is ", MODEL_EXITS - 1u, "]");
+    put_line("e-[Command 'limit' requires a limit below 2^32 and an early exit; their number is ", MODEL_LIMITS, "]");
     return;
   }
   put_text("m-limit-[");

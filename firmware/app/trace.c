@@ -1,9 +1,11 @@
 /* trace: the generated model on this machine, for comparison with the reference.
  *
- *   trace [--tensors] LIMIT...     one limit (uint32) per early exit
+ *   trace [--tensors] LIMIT...     one limit (uint32) per exit that decides
  *
  * Reads any number of inputs of MODEL_INPUT_BYTES from stdin and writes for each one an answer to stdout:
- *   exit u8, label u8, scores[MODEL_CLASSES] i8, logits[MODEL_CLASSES] i8
+ *   exit u8, label u8, outputs[MODEL_OUTPUT_BYTES] i8, logits[MODEL_CLASSES] i8, statistics[MODEL_LIMITS] u32
+ * The outputs are the class scores, or whatever the model answers with; the label is then 0. The statistics are by what
+ * each exit decided, little-endian, 0 where it was not asked.
  * With --tensors it writes records instead, `index u32, bytes u32, data` in little-endian order: one per operator run,
  * and last the answer, with index 0xFFFFFFFF.
  * Exit status: 0 fine, 1 reading or writing failed, 2 wrong arguments or an incomplete input.
@@ -19,19 +21,35 @@
 #include "app/parse.h"
 #include "trecx_model.h"
 
-#define EARLY_EXITS ((int)MODEL_EXITS - 1)
+#define DECISIONS ((int)MODEL_LIMITS)
+#define LOGITS_AT (2u + MODEL_OUTPUT_BYTES)
+#define STATISTICS_AT (LOGITS_AT + MODEL_CLASSES)
 #define ANSWER_INDEX UINT32_MAX
 
 static bool tensors;
 static bool failed; /* a write failed: stop after this sample */
 
+/* What write_answer writes; decisions leave their statistics here. */
+static uint8_t answer[STATISTICS_AT + 4u * MODEL_LIMITS];
+
 static void write_bytes(const void *data, size_t bytes) {
   failed |= fwrite(data, 1, bytes, stdout) != bytes;
 }
 
+static void store_u32(uint8_t *bytes, uint32_t value) {
+  for (uint32_t k = 0; k < 4u; k++) {
+    bytes[k] = (uint8_t)(value >> 8 * k);
+  }
+}
+
 static void write_u32(uint32_t value) {
-  const uint8_t bytes[4] = { (uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16), (uint8_t)(value >> 24) };
+  uint8_t bytes[4];
+  store_u32(bytes, value);
   write_bytes(bytes, sizeof bytes);
+}
+
+void trace_decision(uint32_t exit, uint32_t statistic) {
+  store_u32(answer + STATISTICS_AT + 4u * exit, statistic);
 }
 
 void trace_tensor(uint32_t index, const void *data, uint32_t bytes) {
@@ -43,9 +61,20 @@ void trace_tensor(uint32_t index, const void *data, uint32_t bytes) {
 }
 
 static void write_answer(const model_result_t *result) {
-  uint8_t answer[2 + 2 * MODEL_CLASSES] = { result->exit, result->label };
+  answer[0] = result->exit;
+#if MODEL_CLASSES > 0
+  answer[1] = result->label;
   memcpy(answer + 2, result->scores, MODEL_CLASSES);
-  memcpy(answer + 2 + MODEL_CLASSES, result->logits, MODEL_CLASSES);
+  memcpy(answer + LOGITS_AT, result->logits, MODEL_CLASSES);
+#else
+  uint8_t *next = answer + 2;
+  for (uint32_t k = 0; k < MODEL_OUTPUTS; k++) {
+    uint32_t bytes;
+    const int8_t *const values = model_output(k, &bytes);
+    memcpy(next, values, bytes);
+    next += bytes;
+  }
+#endif
   if (tensors) {
     trace_tensor(ANSWER_INDEX, answer, sizeof answer);
   } else {
@@ -54,8 +83,8 @@ static void write_answer(const model_result_t *result) {
 }
 
 static bool set_limits(int count, char **arguments) {
-  if (count != EARLY_EXITS) {
-    fprintf(stderr, "%s has %d early exits, so %d limits, not %d.\n", MODEL_NAME, EARLY_EXITS, EARLY_EXITS, count);
+  if (count != DECISIONS) {
+    fprintf(stderr, "%s has %d exits that decide, so %d limits, not %d.\n", MODEL_NAME, DECISIONS, DECISIONS, count);
     return false;
   }
   for (int k = 0; k < count; k++) {
@@ -86,6 +115,7 @@ int main(int argc, char **argv) {
   size_t received;
   while ((received = fread(input, 1, sizeof input, stdin)) == sizeof input) {
     model_result_t result;
+    memset(answer, 0, sizeof answer);
     memcpy(model_input(), input, sizeof input);
     model_run(&result);
     write_answer(&result);

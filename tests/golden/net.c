@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "net_data.h"
-#include "kernels/exit_check.h"
+#include "kernels/exit/max_score.h"
 #include "kernels/average_pool_2d.h"
 #include "kernels/fully_connected.h"
 #include "kernels/portable/conv_2d_dot.h"
@@ -16,6 +16,11 @@
  * define it to look inside (layer-by-layer comparison, profiling). */
 #ifndef TRECX_HOOK
 #define TRECX_HOOK(index, data, bytes) ((void)0)
+#endif
+
+/* The same after every exit's decision: its number, and by what it decided. */
+#ifndef TRECX_DECISION
+#define TRECX_DECISION(exit, statistic) ((void)0)
 #endif
 
 /* Define NET_EXTERNAL_ARENA to place the arena yourself, 16-byte aligned. */
@@ -313,7 +318,9 @@ void net_run(net_result_t *result) {
   /* 19 FULLY_CONNECTED 12 -> 5 */
   fully_connected_0(arena + 432, arena + 444, op19_weights, op19_bias, op19_multipliers, op19_shifts);
   TRECX_HOOK(19, arena + 444, 5);
-  if (trecx_exit_sum(arena + 444, NET_CLASSES, exit0_check) <= limits[0]) {
+  const uint32_t statistic_0 = trecx_exit_max_score(arena + 444, 5u, exit0_e);
+  TRECX_DECISION(0, statistic_0);
+  if (statistic_0 <= limits[0]) {
     softmax_0(arena + 444, result->scores, op20_exponentials);
     TRECX_HOOK(20, result->scores, NET_CLASSES);
     answer(result, 0, arena + 444);

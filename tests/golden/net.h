@@ -29,23 +29,31 @@ extern "C" {
 #define NET_INPUT_ZERO_POINT (-59)
 #define NET_CLASSES 5u
 #define NET_CLASS_NAMES { "class 0", "class 1", "class 2", "class 3", "class 4" }
+#define NET_OUTPUT_BYTES 5u /* int8, 5 */
+#define NET_OUTPUT_SHAPE { 5u }
+#define NET_OUTPUT_SCALE 0.00390625f /* real = scale * (int8 - zero point) */
+#define NET_OUTPUT_ZERO_POINT (-128)
 #define NET_EXITS 2u
 #define NET_ARENA_BYTES 636u
 
 /* Exits in the order in which they are taken, and the multiply-accumulates to each answer:
- *   0 early: 9,672 MACs, default threshold 0.5
+ *   0 early: 9,672 MACs, by max_score, default threshold 0.5
  *   1 final: 17,262 MACs
  */
 
-/* A threshold is a limit on an integer sum over the logits (see net_set_threshold). THRESHOLD(rho) converts a
- * threshold on the highest softmax score, 0 < rho <= 1, at compile time; thresholds reach from NEVER to ALWAYS. */
+/* An exit answers where what it decides by is at most its limit, from NEVER to ALWAYS (see net_set_threshold).
+ * EXIT..._THRESHOLD(t) converts a threshold at compile time:
+ *   0 early: on the highest score after softmax
+ */
 #define NET_NEVER 0u
 #define NET_ALWAYS UINT32_MAX
-#define NET_THRESHOLD(rho) \
-  ((double)(rho) < 65536.0 / 4294967295.0 ? UINT32_MAX : (uint32_t)(65536.0 / (double)(rho)))
+#define NET_LIMIT(real) \
+  ((real) >= 4294967295.0 ? UINT32_MAX : (real) > 0.0 ? (uint32_t)(real) : 0u)
+#define NET_EXIT0_THRESHOLD(t) NET_LIMIT(65536.0 / (double)(t))
+#define NET_THRESHOLD(t) NET_EXIT0_THRESHOLD(t)
 
 typedef struct {
-  uint8_t exit;  /* index of the exit that answered */
+  uint8_t exit; /* index of the exit that answered */
   uint8_t label; /* class with the highest logit there; the first of equals */
   int8_t scores[NET_CLASSES]; /* after softmax: probability = (score + 128) / 256 */
   int8_t logits[NET_CLASSES]; /* before softmax; the exit decision reads these */
@@ -60,8 +68,17 @@ int8_t *net_input(void);
 /* One inference, up to the first exit that is confident enough. */
 void net_run(net_result_t *result);
 
-/* Sets the limit of an early exit: it answers where the sum over the classes of 65536 * exp(-(highest logit - logit))
- * is at most `limit`. Returns 0, or -1 where `exit` is no early exit. */
+/* Between real values and the model's int8; the rest of this file and the inference are free of floating point. */
+static inline int8_t net_quantized(float real) {
+  const float steps = real / NET_INPUT_SCALE + (float)NET_INPUT_ZERO_POINT;
+  return steps >= 127.0f ? INT8_MAX : steps > -128.0f ? (int8_t)(steps < 0.0f ? steps - 0.5f : steps + 0.5f) : INT8_MIN;
+}
+
+static inline float net_real(int8_t value) {
+  return NET_OUTPUT_SCALE * (float)(value - NET_OUTPUT_ZERO_POINT);
+}
+
+/* Sets the limit of an exit that decides. Returns 0, or -1 where `exit` is none. */
 int net_set_threshold(uint8_t exit, uint32_t limit);
 
 /* The known-answer test of net_test.c: number of differences from the reference interpreter's recorded outputs;

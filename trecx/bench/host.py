@@ -170,12 +170,11 @@ def _answers(pair: Pair, program: Build, inputs: Inputs, step: Step) -> tuple[di
                 took[limits], kept[limits] = _timed(lambda: run_host(program, samples, limits, progress))
             return kept[limits]
 
-        return took, record(run, inputs.samples, pair.limits)
+        return took, record(run, inputs.samples, pair.limits, exits=len(pair.graph.exits))
 
 
 def _forced(pair: Pair) -> tuple[tuple[int, ...], ...]:
-    early = len(pair.limits)
-    return tuple(forced(early, exit_index) for exit_index in range(early + 1))
+    return tuple(forced(len(pair.limits), exit_index) for exit_index in range(len(pair.graph.exits)))
 
 
 def _timed(work: Callable[[], T]) -> tuple[Timed, T]:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from posixpath import dirname, join, normpath
+from typing import Any
 
 import jinja2
 import numpy as np
 
-from trecx import __version__, criteria, resources
-from trecx.compiler.ir import Graph, KernelCall, Op, Table, Tensor
+from trecx import __version__, decision, resources
+from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Quant, Table, Tensor
 from trecx.compiler.plan import Plan, Stage
 from trecx.errors import TrecxError
 
@@ -21,7 +22,8 @@ TAKEN = frozenset(
     "stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar "
     "wctype".split()
 )
-VALUES_PER_LINE = {"int8_t": 24, "uint8_t": 24, "int16_t": 16, "int32_t": 10, "uint32_t": 10}
+VALUES_PER_LINE = {"int8_t": 24, "uint8_t": 24, "int16_t": 16, "uint16_t": 16, "int32_t": 10, "uint32_t": 10}
+SOFTMAX_QUANT = Quant((1 / 256,), (-128,))  # where the file gives its output none
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ class Names:
 
 @dataclass(frozen=True)
 class KnownAnswer:
-    """One recorded inference on the bytes of the test's generator started at `seed`."""
+    """One recorded inference on the bytes of the test's generator started at `seed`.
+
+    `scores` are all values of the answer where it is no class; they are then compared by their `checksum`.
+    """
 
     seed: int
     limits: tuple[int, ...]
@@ -46,6 +51,14 @@ class KnownAnswer:
     label: int
     scores: tuple[int, ...]
     logits: tuple[int, ...]
+
+    @property
+    def checksum(self) -> int:
+        """FNV-1a of the answer's bytes, 32 bits, as `model_test.c` computes it."""
+        state = 2166136261
+        for value in self.scores:
+            state = ((state ^ (value & 0xFF)) * 16777619) & 0xFFFFFFFF
+        return state
 
 
 @dataclass(frozen=True)
@@ -80,14 +93,19 @@ class Step:
 
 @dataclass(frozen=True)
 class StageText:
-    """A stage as the template lays it out; `table` is the exit check's, None at the final exit."""
+    """A stage as the template lays it out.
+
+    `statistic` is the C expression of what the exit decides by, None where it always answers. `logits` is where class
+    scores are made of, by `softmax` unless they are the logits; `outputs` is where other answers lie.
+    """
 
     exit: str
     macs: int
     steps: tuple[Step, ...]
-    logits: int
-    table: str | None
+    statistic: str | None
+    logits: int | None
     softmax: Step | None
+    outputs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -103,11 +121,28 @@ class TableText:
 
 @dataclass(frozen=True)
 class ExitText:
-    """An exit as the header documents it."""
+    """An exit as the header documents it; `limit` is the C expression of a threshold `t` as a limit."""
 
     name: str
     macs: int
     threshold: float | None
+    criterion: str | None = None
+    of: str = ""
+    limit: str = ""
+
+
+@dataclass(frozen=True)
+class OutputText:
+    """An output of the answer as the header has it; `suffix` tells it from others."""
+
+    name: str
+    suffix: str
+    function: str
+    shape: str
+    dimensions: tuple[int, ...]
+    bytes: int
+    scale: str
+    zero_point: int
 
 
 def usable(name: str) -> bool:
@@ -141,11 +176,9 @@ def emit(
     check_name(names.name)
     writer = _Writer(graph, plan)
     stages = tuple(writer.stage(k, stage) for k, stage in enumerate(plan.stages))
-    exits = tuple(
-        ExitText(_comment(stage.exit.name), plan.macs_to(k), thresholds[k] if k < len(thresholds) else None)
-        for k, stage in enumerate(plan.stages)
-    )
-    model = {
+    exits = tuple(_exit(graph.exits[k], plan.macs_to(k), thresholds[k : k + 1]) for k in range(len(plan.stages)))
+    decisions = [e.decision for e in graph.exits if e.decision is not None]
+    model: dict[str, Any] = {
         "name": names.name,
         "NAME": names.name.upper(),
         "title": _comment(names.title),
@@ -155,11 +188,18 @@ def emit(
         "class_names": names.class_names,
         "input_bytes": graph.input.size,
         "input_shape": _shape(graph.input),
-        "input_scale": f"{np.float32(graph.input.scale):.9g}f",
+        "input_scale": _real(graph.input.scale),
         "input_zero_point": graph.input.zero_point,
         "input_offset": plan.offsets[graph.input.index],
         "arena_bytes": plan.arena_size,
-        "limits": tuple(criteria.limit(t) for t in thresholds),
+        "limits": decision.limits(decisions, thresholds),
+        "most_confident": graph.most_confident,
+        "classes": graph.classes,
+        "outputs": _outputs(graph),
+        "softmax": graph.classes > 0 and all(e.scores is not e.logits for e in graph.exits),
+        # One macro for all exits where the same threshold has the same limit at each.
+        "one_threshold": len({e.limit for e in exits if e.limit}) == 1,
+        "checks": sorted({f"exit/{one.name}" for one in decisions}),
         "stages": stages,
         "functions": tuple(writer.functions.values()),
         "tables": tuple(writer.tables.values()),
@@ -179,7 +219,7 @@ def emit(
             ("trecx_model.h", "trecx_model.h.j2"),
         )
     }
-    return files | kernel_files([f.call.kernel for f in writer.functions.values()] + ["exit_check"])
+    return files | kernel_files([*(f.call.kernel for f in writer.functions.values()), *model["checks"]])
 
 
 def templates() -> jinja2.Environment:
@@ -221,6 +261,40 @@ def _comment(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 _.,:;()=+-]", "_", text)[:100]
 
 
+def _exit(exit_: Exit, macs: int, threshold: Sequence[float | None]) -> ExitText:
+    kind = exit_.decision
+    if kind is None or not threshold:
+        return ExitText(_comment(exit_.name), macs, None)
+    return ExitText(_comment(exit_.name), macs, threshold[0], kind.name, kind.of, kind.c_limit("(t)"))
+
+
+def _outputs(graph: Graph) -> tuple[OutputText, ...]:
+    """The answer of every exit: class scores, or one or more outputs of other kinds."""
+    answer = graph.exits[-1].outputs
+    return tuple(_output(output.tensor, output.name, k, len(answer)) for k, output in enumerate(answer))
+
+
+def _output(tensor: Tensor, name: str, number: int, count: int) -> OutputText:
+    quant = tensor.quant or SOFTMAX_QUANT
+    one = count == 1
+    return OutputText(
+        name=_comment(name),
+        suffix="" if one else f"_{number}",
+        function="output" if one else f"output_{number}",
+        shape=_shape(tensor),
+        dimensions=tensor.shape[1:] or tensor.shape,
+        bytes=tensor.size,
+        scale=_real(quant.scale[0]),
+        zero_point=quant.zero_point[0],
+    )
+
+
+def _real(value: float) -> str:
+    """A float literal of C."""
+    text = f"{np.float32(value):.9g}"
+    return f"{text}f" if set(text) & set(".e") else f"{text}.0f"
+
+
 def _shape(tensor: Tensor) -> str:
     return "x".join(str(d) for d in tensor.shape[1:] or tensor.shape)
 
@@ -238,20 +312,30 @@ class _Writer:
         """One stage with its exit check and its softmax."""
         exit_ = stage.exit
         steps = tuple(self.step(op, self.at(op.output)) for op in stage.ops)
-        table = None
-        if exit_.criterion is not None:
-            check = Table("check", "uint32_t", criteria.table(exit_.logits.scale))
-            table = self.table(check, f"exit{number}_check", f'exit check of "{_comment(exit_.name)}"')
-        answering = self.graph.producer(exit_.scores) if exit_.scores is not exit_.logits else None
+        scored = exit_.logits is not None and exit_.scores is not exit_.logits
+        answering = self.graph.producer(exit_.scores) if scored else None
         softmax = self.step(answering, "result->scores") if answering is not None else None
         return StageText(
             exit=_comment(exit_.name),
             macs=stage.macs,
             steps=steps,
-            logits=self.plan.offsets[exit_.logits.index],
-            table=table,
+            statistic=self.statistic(number, exit_),
+            logits=None if exit_.logits is None else self.plan.offsets[exit_.logits.index],
             softmax=softmax,
+            outputs=() if exit_.logits is not None else tuple(self.plan.offsets[o.tensor.index] for o in exit_.outputs),
         )
+
+    def statistic(self, number: int, exit_: Exit) -> str | None:
+        """The C expression of what an exit decides by; None where it always answers."""
+        if exit_.decision is None or exit_.decides is None:
+            return None
+        comment = f'exit check of "{_comment(exit_.name)}"'
+        tables = [
+            self.table(Table(name, f"{values.dtype}_t", values), f"exit{number}_{name}", f"{comment}: {name}")
+            for name, values in exit_.decision.tables()
+        ]
+        arguments = (self.at(exit_.decides), f"{exit_.decides.size}u", *tables)
+        return f"trecx_exit_{exit_.decision.name}({', '.join(arguments)})"
 
     def at(self, tensor: Tensor) -> str:
         """The C expression of a tensor's address."""

@@ -1,14 +1,18 @@
 """The typed graph between the `.tflite` reader and the C emitter. Every type is frozen; passes make new graphs."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from math import prod
 from typing import Any, ClassVar, Self
 
 import numpy as np
+
+from trecx.decision import Criterion
 
 # The value of a channel that is not constant; no int8.
 VARIES = 2**15
@@ -235,17 +239,52 @@ class Op(ABC):
 
 
 @dataclass(frozen=True)
-class Exit:
-    """A place where inference may answer: logits (before softmax, which the decision reads) and scores (after).
+class Output:
+    """An output of the model, by the name that its file gives it."""
 
-    `output` is the name of the model's output that carries the scores.
+    name: str
+    tensor: Tensor
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A place where inference may answer with some of the model's outputs.
+
+    Class scores are one output, and `logits` what SOFTMAX makes it of, or the output itself where it ends without; None
+    where the answer is values or maps. An exit with a `decision` answers where the values `decides` are sure enough.
     """
 
     name: str
-    output: str
-    logits: Tensor
-    scores: Tensor
-    criterion: str | None
+    outputs: tuple[Output, ...]
+    logits: Tensor | None
+    decision: Criterion | None = None
+    decides: Tensor | None = None
+
+    @property
+    def scores(self) -> Tensor:
+        """The tensor of the class scores, or of the first of several outputs."""
+        return self.outputs[0].tensor
+
+    @property
+    def read(self) -> tuple[Tensor, ...]:
+        """What must hold its value when the exit decides and answers; class scores are only made of the logits then."""
+        answer = tuple(output.tensor for output in self.outputs) if self.logits is None else (self.logits,)
+        decides = () if self.decides is None or self.decides in answer else (self.decides,)
+        return (*answer, *decides)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every tensor that the exit names."""
+        return (*self.read, *(output.tensor for output in self.outputs))
+
+    def mapped(self, current: Callable[[Tensor], Tensor]) -> Exit:
+        """The exit with each of its tensors replaced."""
+        return replace(
+            self,
+            outputs=tuple(replace(output, tensor=current(output.tensor)) for output in self.outputs),
+            logits=None if self.logits is None else current(self.logits),
+            decides=None if self.decides is None else current(self.decides),
+        )
 
 
 @dataclass(frozen=True)
@@ -253,7 +292,8 @@ class Graph:
     """A model: `ops` in an order that computes inputs first, `exits` in the order in which they are taken.
 
     `views` are the tensors that ops removed by a rewrite once produced and that now lie inside another tensor;
-    `rewrites` names each exact rewrite with the number of times it applied.
+    `rewrites` names each exact rewrite with the number of times it applied. Where the last exit has a decision like the
+    others, the surest of all exits answers if none is within its limit.
     """
 
     input: Tensor
@@ -261,6 +301,17 @@ class Graph:
     exits: tuple[Exit, ...]
     views: tuple[Tensor, ...] = ()
     rewrites: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def most_confident(self) -> bool:
+        """Whether the surest exit answers where none is within its limit."""
+        return len(self.exits) > 1 and self.exits[-1].decision is not None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 where the answers are values or maps."""
+        final = self.exits[-1]
+        return 0 if final.logits is None else final.logits.size
 
     def op(self, index: int) -> Op:
         """The op that stands at `index` in the `.tflite`."""
@@ -314,4 +365,4 @@ class Graph:
                 base = known[tensor.view.base]
                 dense = base.pixel_stride == base.shape[-1] or base.size == base.shape[-1]
                 assert dense, f"tensor {tensor.index} takes {base.index} for dense"
-        assert all(known[e.logits.index] is e.logits for e in self.exits)
+        assert all(known[tensor.index] is tensor for e in self.exits for tensor in e.tensors)

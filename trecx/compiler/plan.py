@@ -19,7 +19,7 @@ from trecx.errors import AnswerIsNo
 
 @dataclass(frozen=True)
 class Stage:
-    """The ops that an exit needs beyond all earlier stages, up to its logits."""
+    """The ops that an exit needs beyond all earlier stages, up to its logits, or its outputs where it has none."""
 
     exit: Exit
     ops: tuple[Op, ...]
@@ -202,7 +202,7 @@ def split(graph: Graph) -> tuple[Stage, ...]:
     done: set[int] = set()
     stages = []
     for exit_ in graph.exits:
-        wanted = needed(graph, exit_.logits) - done
+        wanted = set().union(*(needed(graph, tensor) for tensor in exit_.read)) - done
         stages.append(Stage(exit_, tuple(op for op in graph.ops if op.index in wanted)))
         done |= wanted
     return tuple(stages)
@@ -232,7 +232,10 @@ def lifetimes(graph: Graph, stages: Sequence[Stage], calls: Mapping[int, KernelC
         if step is None:
             touch(graph.input, number)
         elif isinstance(step, Exit):
-            touch(step.logits, number)
+            # Where the surest answers, all logits wait for the last decision.
+            waiting = graph.exits if graph.most_confident and step is graph.exits[-1] else (step,)
+            for tensor in (tensor for e in waiting for tensor in e.read):
+                touch(tensor, number)
         else:
             for tensor in (*step.inputs, *step.outputs):
                 touch(tensor, number)

@@ -4,7 +4,6 @@ The file is untrusted. It is read with the lazy schema API, which follows one of
 bounded before it is looped over, so that a hostile file costs no more than its own size.
 """
 
-from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from trecx import exits as door
+from trecx.compiler.binding import bind, scores
 from trecx.compiler.contradictions import contradictions
-from trecx.compiler.ir import Exit, Graph, Node, Op, Quant, Refused, Tensor
+from trecx.compiler.ir import Exit, Graph, Node, Op, Output, Quant, Refused, Tensor
 from trecx.compiler.ops import OPS
-from trecx.compiler.ops.softmax import Softmax
 from trecx.errors import TrecxError
 
 MAX_FILE = 64 * 1024 * 1024
@@ -24,7 +23,6 @@ MAX_ITEMS = 2_000
 MAX_INPUTS = 64
 MAX_RANK = 8
 MAX_ELEMENTS = 2**26
-MAX_CLASSES = 256
 MAX_SCALES = 2**20
 
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -45,7 +43,7 @@ class _Broken(Exception):
 
 
 def load(model: Path, exits: door.Exits | None = None) -> Graph:
-    """Read a model and bind its exits by output name; without `exits` its only output is the final exit.
+    """Read a model and bind its exits by output name; without `exits` its outputs are the final exit.
 
     Raises TrecxError once, with every unsupported operator (index, name, location) and every other problem.
     """
@@ -207,8 +205,7 @@ class _Reader:
                 if tensor.index in ready:
                     raise _Broken(f"operator {op.index} computes tensor {tensor.index} a second time")
                 ready.add(tensor.index)
-        bound = tuple(self.exits(exits, ops))
-        graph = Graph(source, ops, bound)
+        graph = Graph(source, ops, self.exits(exits, ops))
         graph.check()
         return graph
 
@@ -229,49 +226,32 @@ class _Reader:
                     named[(entry.Name() or b"").decode("utf-8", "replace")] = tensor
         return named or {t.name: t for t in listed if t is not None}
 
-    def exits(self, spec: door.Exits | None, ops: tuple[Op, ...]) -> Iterator[Exit]:
-        """Bind each exit to an output by name and find the logits behind its scores."""
-        outputs = self.outputs()
+    def exits(self, spec: door.Exits | None, ops: tuple[Op, ...]) -> tuple[Exit, ...]:
+        """Bind each exit to outputs by name; without `spec` all outputs are the answer of one exit."""
         producers = {tensor.index: op for op in ops for tensor in op.outputs}
+        listed = self.outputs()
+        outputs = {name: Output(name, tensor) for name, tensor in listed.items() if tensor.index in producers}
         if spec is None:
-            if len(outputs) != 1:
+            if not outputs or len(outputs) < len(listed):
+                raise TrecxError(f"{self.where}: an output is computed by no operator.", "Export the model again.")
+            if len(outputs) > 1 and sum(scores(producers[o.tensor.index]) for o in outputs.values()) > 1:
                 raise TrecxError(
-                    f"{self.where}: {len(outputs)} outputs ({', '.join(outputs) or 'none'}) and no exits.json.",
+                    f"{self.where}: {len(outputs)} outputs ({', '.join(outputs)}) and no exits.json.",
                     "Say which output is which exit in an exits.json beside the model.",
                 )
-            spec_exits: tuple[door.ExitSpec, ...] = (door.ExitSpec("final", next(iter(outputs))),)
+            first, *others = outputs
+            spec_exits: tuple[door.ExitSpec, ...] = (door.ExitSpec("final", first, others=tuple(others)),)
         else:
             spec_exits = spec.exits
         problems = [
-            f"{self.where}: no output {e.output!r} for exit {e.name!r}; the model has {', '.join(outputs) or 'none'}."
+            f"{self.where}: no output {name!r} for exit {e.name!r}; the model has {', '.join(listed) or 'none'}."
             for e in spec_exits
-            if e.output not in outputs or outputs[e.output].index not in producers
+            for name in (*e.outputs, *([e.gate] if e.gate else []))
+            if name not in outputs
         ]
         if problems:
             raise TrecxError(problems, "Exits are bound by output name: correct exits.json, or export named outputs.")
-        bound = [self.exit(e, producers[outputs[e.output].index]) for e in spec_exits]
-        sizes = {e.scores.size for e in bound} | ({len(spec.classes)} if spec else set())
-        if len(sizes) > 1 or max(sizes) > MAX_CLASSES:
-            raise TrecxError(
-                f"{self.where}: exits and exits.json disagree on the number of classes: {sorted(sizes)}."
-                if len(sizes) > 1
-                else f"{self.where}: {max(sizes)} classes; supported: up to {MAX_CLASSES}."
-            )
-        yield from bound
-
-    def exit(self, spec: door.ExitSpec, producer: Op) -> Exit:
-        """One exit: the scores are a SOFTMAX's output and the logits its input; a final exit may do without."""
-        if producer.output.size != producer.output.shape[-1]:
-            shape = "x".join(str(d) for d in producer.output.shape)
-            raise TrecxError(f"{self.where}: exit {spec.name!r} has scores of shape {shape}; supported: one row.")
-        if isinstance(producer, Softmax):
-            return Exit(spec.name, spec.output, producer.inputs[0], producer.output, spec.criterion)
-        if spec.criterion is not None:
-            raise TrecxError(
-                f"{self.where}: exit {spec.name!r} ends in {producer.name}; its decision reads what SOFTMAX reads.",
-                "Export the early exit's output as softmax scores.",
-            )
-        return Exit(spec.name, spec.output, producer.output, producer.output, None)
+        return bind(self.where, spec, spec_exits, outputs, producers)
 
 
 def _uncertain(quant: Quant | None) -> bool:

@@ -54,14 +54,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Interface:
-    """What `trecx_model.h` says about the model; a payload byte is the int8 input plus `input_offset`."""
+    """What `trecx_model.h` says about the model; a payload byte is the int8 input plus `input_offset`.
+
+    `classes` is 0 where the answer is values; `output_bytes` are all of the answer; `limits` of the `exits` decide.
+    """
 
     name: str
     task: str
     input_bytes: int
     input_offset: int
     classes: int
+    output_bytes: int
     exits: int
+    limits: int
     arena_bytes: int
 
 
@@ -174,7 +179,8 @@ class _Job:
 
     def _interface(self, flags: tuple[str, ...]) -> Interface:
         """Ask the preprocessor, which knows every macro's value."""
-        fields = ("NAME", "TASK", "INPUT_BYTES", "INPUT_OFFSET", "CLASSES", "EXITS", "ARENA_BYTES")
+        counts = ("INPUT_BYTES", "INPUT_OFFSET", "CLASSES", "OUTPUT_BYTES", "EXITS", "LIMITS", "ARENA_BYTES")
+        fields = ("NAME", "TASK", *counts)
         probe = self.scratch / "interface.c"
         probe.write_text('#include "trecx_model.h"\n' + "".join(f"@{field} MODEL_{field}\n" for field in fields))
         text = self._tool(*flags, "-E", "-P", probe.name, doing="read trecx_model.h")
@@ -183,7 +189,7 @@ class _Job:
         if missing:
             raise TrecxError(missing, "Compile the model again.")
         try:
-            numbers = [int(found[field].rstrip("uU"), 0) for field in fields[2:]]
+            numbers = [int(found[field].rstrip("uU"), 0) for field in counts]
         except ValueError as error:
             raise TrecxError(f"trecx_model.h: {error}.", "Compile the model again.") from error
         return Interface(found["NAME"], found["TASK"], *numbers)

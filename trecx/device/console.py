@@ -20,7 +20,10 @@ LONGEST_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """Reply to `raw`: scores and logits are int8 `(classes,)`; ticks include the cost of measuring."""
+    """Reply to `raw`: scores and logits are int8 `(classes,)`, or the answer's values and none.
+
+    Ticks include the cost of measuring.
+    """
 
     exit: int
     label: int
@@ -96,7 +99,7 @@ class Console:
 
     def _raw(self, load: Sequence[str]) -> RawAnswer:
         lines = self._run((*load, "raw"))[-1]
-        found = re.fullmatch(r"m-raw-\[(\d+),(\d+),(\d+),([0-9a-f]+),([0-9a-f]+)\]", lines[0] if lines else "")
+        found = re.fullmatch(r"m-raw-\[(\d+),(\d+),(\d+),([0-9a-f]+),([0-9a-f]*)\]", lines[0] if lines else "")
         if found is None:
             raise TrecxError(f"The device answered 'raw' with {' | '.join(lines) or 'nothing'}.")
         scores, logits = (np.frombuffer(bytes.fromhex(text), np.int8) for text in found.groups()[3:])

@@ -24,8 +24,10 @@ Progress = Callable[[int, int], None]
 class Answers:
     """What a program answered to `n` inputs, each by the exit that it took.
 
-    `exit_taken`, `labels`: uint8 `(n,)`; `scores`, `logits`: int8 `(n, classes)` of that exit; `instructions`: uint32
-    `(n,)` from call to return of the model, None on the host; `stack`: most bytes of stack the whole program used.
+    `exit_taken`, `labels`: uint8 `(n,)`; `scores`, `logits`: int8 `(n, classes)` of that exit, or all values of the
+    answer and `(n, 0)`; `statistics`: uint32 `(n, decisions)`, by what exits decided that were asked, on the host only;
+    `instructions`: uint32 `(n,)` from call to return of the model, None on the host; `stack`: most bytes of stack the
+    whole program used.
     """
 
     exit_taken: np.ndarray
@@ -34,6 +36,7 @@ class Answers:
     logits: np.ndarray
     instructions: np.ndarray | None = None
     stack: int | None = None
+    statistics: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.exit_taken)
@@ -46,7 +49,7 @@ def run_host(
     progress: Progress | None = None,
     timeout_s: float = HOST_TIMEOUT_S,
 ) -> Answers:
-    """Answers of the host's `trace` to int8 inputs `(n, ...)`; `limits` has one uint32 per early exit.
+    """Answers of the host's `trace` to int8 inputs `(n, ...)`; `limits` has one uint32 per exit that decides.
 
     Raises TrecxError where the program crashes, is cut short or takes over `timeout_s` for a block of samples.
     """
@@ -55,14 +58,15 @@ def run_host(
     for start in range(0, len(samples), BLOCK):
         block = samples[start : start + BLOCK]
         written = _trace(build, block.tobytes(), limits, (), timeout_s)
-        if len(written) != len(block) * _answer_bytes(build.model):
+        if len(written) != len(block) * (_answer_bytes(build.model) + 4 * build.model.limits):
             raise TrecxError(f"{build.elf} wrote {len(written)} bytes for {len(block)} samples; its interface differs.")
         blocks.append(np.frombuffer(written, np.uint8).reshape(len(block), -1))
         if progress:
             progress(start + len(block), len(samples))
-    return _answers(
-        build.model, np.concatenate(blocks) if blocks else np.empty((0, _answer_bytes(build.model)), np.uint8)
-    )
+    size = _answer_bytes(build.model) + 4 * build.model.limits
+    rows = np.concatenate(blocks) if blocks else np.empty((0, size), np.uint8)
+    statistics = np.ascontiguousarray(rows[:, _answer_bytes(build.model) :]).view("<u4")
+    return _answers(build.model, rows, statistics=statistics.reshape(len(rows), build.model.limits))
 
 
 def layer_outputs(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[int, np.ndarray]:
@@ -147,8 +151,8 @@ def _check(model: Interface, inputs: np.ndarray, limits: Sequence[int]) -> np.nd
         problems.append(f"Inputs are {inputs.dtype}; {model.name} takes int8.")
     if inputs.ndim < 2 or int(np.prod(inputs.shape[1:])) != model.input_bytes:
         problems.append(f"Inputs have shape {inputs.shape}; {model.name} takes {model.input_bytes} bytes per sample.")
-    if len(limits) != model.exits - 1:
-        problems.append(f"{model.name} has {model.exits - 1} early exits, so as many limits, not {len(limits)}.")
+    if len(limits) != model.limits:
+        problems.append(f"{model.name} has {model.limits} exits that decide, so as many limits, not {len(limits)}.")
     problems += [f"The limit {limit} is not in 0 ... 4294967295." for limit in limits if not 0 <= limit < 2**32]
     if problems:
         raise TrecxError(problems)
@@ -161,15 +165,19 @@ def _payloads(model: Interface, samples: np.ndarray) -> np.ndarray:
 
 
 def _answer_bytes(model: Interface) -> int:
-    return 2 + 2 * model.classes
+    return 2 + model.output_bytes + model.classes
 
 
 def _answers(
-    model: Interface, rows: np.ndarray, instructions: np.ndarray | None = None, stack: int | None = None
+    model: Interface,
+    rows: np.ndarray,
+    instructions: np.ndarray | None = None,
+    stack: int | None = None,
+    statistics: np.ndarray | None = None,
 ) -> Answers:
-    middle = 2 + model.classes
-    scores, logits = rows[:, 2:middle].view(np.int8), rows[:, middle:].view(np.int8)
-    return Answers(rows[:, 0].copy(), rows[:, 1].copy(), scores.copy(), logits.copy(), instructions, stack)
+    middle = 2 + model.output_bytes
+    scores, logits = rows[:, 2:middle].view(np.int8), rows[:, middle : middle + model.classes].view(np.int8)
+    return Answers(rows[:, 0].copy(), rows[:, 1].copy(), scores.copy(), logits.copy(), instructions, stack, statistics)
 
 
 def _trace(build: Build, sends: bytes, limits: Sequence[int], options: tuple[str, ...], timeout_s: float) -> bytes:

@@ -7,9 +7,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from trecx import criteria
+from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
-from trecx.judge.sweep import attainable, count, exit_intervals
+from trecx.judge.sweep import places, rights
 from trecx.judge.trace import Trace
 
 DEFAULT_POINTS = 1.0
@@ -22,14 +22,14 @@ BACKBONE = "the backbone alone"
 class Calibration:
     """A threshold and what it does on the samples that it was chosen on.
 
-    `threshold` (in (0, 1], None means never) and `limit` say the same: `criteria.limit(threshold) == limit`.
+    `thresholds` (None means never) and `limits` of the early exits say the same, each by its exit's criterion.
     `loss` and `bound` are points of accuracy lost against `reference`: as observed, and at most so many with
-    `confidence`; negative means gained. `unbounded_threshold` and `unbounded_exit_rate` are what the observed loss
+    `confidence`; negative means gained. `unbounded_thresholds` and `unbounded_exit_rate` are what the observed loss
     alone would have allowed.
     """
 
-    threshold: float | None
-    limit: int
+    thresholds: tuple[float | None, ...]
+    limits: tuple[int, ...]
     exit_rate: float
     loss: float
     bound: float
@@ -37,14 +37,14 @@ class Calibration:
     confidence: float
     reference: str
     samples: int
-    unbounded_threshold: float | None
+    unbounded_thresholds: tuple[float | None, ...]
     unbounded_exit_rate: float
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class _Losses:
-    """Losses against the reference at every attainable limit, in points; `exit_rate` as a share."""
+    """Losses against the reference at every point of the path of limits, in points; `exit_rate` as a share."""
 
     limits: np.ndarray
     exit_rate: np.ndarray
@@ -54,12 +54,12 @@ class _Losses:
 
 def calibrate(
     trace: Trace,
-    scales: Sequence[float],
+    decisions: Sequence[Criterion],
     points: float = DEFAULT_POINTS,
     confidence: float = DEFAULT_CONFIDENCE,
     reference_right: np.ndarray | None = None,
 ) -> Calibration:
-    """The threshold with the highest exit rate that loses at most `points` of accuracy on a validation trace.
+    """The thresholds with the highest exit rate that lose at most `points` of accuracy on a validation trace.
 
     The loss is paired: `reference_right`, bool `(n,)`, says which of the same samples the backbone alone gets right;
     without it the reference is the trace's own final exit. Every attainable limit is tried (see `sweep`).
@@ -78,13 +78,13 @@ def calibrate(
     default: on the shipped pair's 512 samples even 0.8 lets nothing leave (docs/training.md).
     """
     _check(points, confidence)
-    losses = _losses(trace, scales, confidence, reference_right)
+    losses = _losses(trace, decisions, confidence, reference_right)
     chosen = _last_in_sequence(losses.bound, points)
     unbounded = _last_in_sequence(losses.loss, points)
-    limit = int(losses.limits[chosen])
+    found = thresholds(decisions, losses.limits[chosen])
     return Calibration(
-        threshold=threshold(limit),
-        limit=limit,
+        thresholds=found,
+        limits=limits(decisions[: len(found)], found),
         exit_rate=float(losses.exit_rate[chosen]),
         loss=float(losses.loss[chosen]),
         bound=float(losses.bound[chosen]),
@@ -92,7 +92,7 @@ def calibrate(
         confidence=confidence,
         reference=FINAL_EXIT if reference_right is None else BACKBONE,
         samples=len(trace),
-        unbounded_threshold=threshold(int(losses.limits[unbounded])),
+        unbounded_thresholds=thresholds(decisions, losses.limits[unbounded]),
         unbounded_exit_rate=float(losses.exit_rate[unbounded]),
         warnings=_warnings(losses, chosen, unbounded, points, confidence, len(trace)),
     )
@@ -122,20 +122,9 @@ def paired_interval(only_reference: int, only_exits: int, samples: int) -> tuple
     return difference - spread, difference + spread
 
 
-def threshold(limit: int) -> float | None:
-    """The shortest decimal in (0, 1] that `criteria.limit` turns into exactly this limit; None for "never".
-
-    Limits below 65536, which no sum of scores can reach, are "never" too.
-    """
-    if limit < 65536:
-        return None
-    lowest, highest = 65536.0 / (limit + 1), 65536.0 / limit
-    for digits in range(ceil(-log10(highest)), 25):
-        # Largest decimal with so many digits that is not above the interval; inside it if it is above the lower end.
-        candidate = floor(highest * 10**digits) / 10**digits
-        if lowest < candidate <= 1.0 and criteria.limit(candidate) == limit:
-            return candidate
-    return 65536.0 / (limit + 0.5)
+def thresholds(decisions: Sequence[Criterion], at: Sequence[int]) -> tuple[float | None, ...]:
+    """The thresholds of the early exits at these limits, None for "never"."""
+    return tuple(one.threshold(int(limit)) for one, limit in zip(decisions, at, strict=False))
 
 
 def break_even(costs: Sequence[float], plain: float, shares: Sequence[float] | None = None) -> float:
@@ -172,21 +161,22 @@ def _check(points: float, confidence: float) -> None:
         raise TrecxError(problems)
 
 
-def _losses(trace: Trace, scales: Sequence[float], confidence: float, reference_right: np.ndarray | None) -> _Losses:
-    right = trace.right()
-    reference = right[:, -1] if reference_right is None else np.asarray(reference_right, bool)
+def _losses(
+    trace: Trace, decisions: Sequence[Criterion], confidence: float, reference_right: np.ndarray | None
+) -> _Losses:
+    right = rights(trace, decisions)
+    reference = trace.right()[:, -1] if reference_right is None else np.asarray(reference_right, bool)
     if reference.shape != (len(trace),):
         raise TrecxError(
             f"The backbone's answers are {reference.shape}, the trace has {len(trace)} samples.",
             "Run both on the same split.",
         )
-    intervals = exit_intervals(trace, scales)
-    limits = attainable(intervals)
-    only_reference = count(intervals, limits, (reference[:, None] & ~right).astype(np.int64)).sum(axis=1)
-    only_exits = count(intervals, limits, (~reference[:, None] & right).astype(np.int64)).sum(axis=1)
-    stayed = count(intervals, limits, np.ones_like(right, np.int64))[:, -1]
+    found = places(trace, decisions)
+    only_reference = found.count((reference[:, None] & ~right).astype(np.int64)).sum(axis=1)
+    only_exits = found.count((~reference[:, None] & right).astype(np.int64)).sum(axis=1)
+    stayed = found.count(np.ones_like(right, np.int64))[:, -1]
     return _Losses(
-        limits=limits,
+        limits=found.limits,
         exit_rate=1.0 - stayed / len(trace),
         loss=100.0 * (only_reference - only_exits) / len(trace),
         bound=100.0 * paired_bound(only_reference, only_exits, len(trace), confidence),

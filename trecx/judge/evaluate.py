@@ -6,9 +6,9 @@ from math import sqrt
 
 import numpy as np
 
-from trecx import criteria
+from trecx.decision import Criterion
 from trecx.errors import TrecxError
-from trecx.judge.calibrate import break_even, paired_interval, threshold
+from trecx.judge.calibrate import break_even, paired_interval, thresholds
 from trecx.judge.sweep import Sweep, sweep
 from trecx.judge.trace import Trace
 
@@ -49,14 +49,19 @@ class ExitEvaluation:
 class Curve:
     """Accuracy against mean MACs over all attainable thresholds, from "never" upwards; arrays `(points,)`.
 
-    At the last point every sample leaves early. A threshold of None is "never".
+    `limits` is `(points, early exits)`; `thresholds` has those of a point. At the last point every sample leaves early.
+    A threshold of None is "never".
     """
 
-    thresholds: tuple[float | None, ...]
+    decisions: tuple[Criterion, ...]
     limits: np.ndarray
     exit_rate: np.ndarray
     accuracy: np.ndarray
     macs: np.ndarray
+
+    def thresholds(self, point: int) -> tuple[float | None, ...]:
+        """The thresholds of a point."""
+        return thresholds(self.decisions, self.limits[point])
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +109,7 @@ def accuracy(right: int, samples: int, split: str) -> Accuracy:
 
 def evaluate(
     trace: Trace,
-    scales: Sequence[float],
+    decisions: Sequence[Criterion],
     limits: Sequence[int],
     names: Sequence[str],
     macs: Sequence[int],
@@ -114,11 +119,11 @@ def evaluate(
 ) -> Evaluation:
     """Judge a labelled trace.
 
-    `scales` and `limits` belong to the early exits; `names` and `macs` (from input to answer) to all exits;
-    `macs_backbone` is the backbone alone, without any exit; `backbone_right`, bool `(n,)`, its answers on the same
-    samples. The exits taken are the trace's own, which on a device are the device's.
+    `decisions` and their `limits` belong to the early exits, or to all; `names` and `macs` (from input to answer) to
+    all exits; `macs_backbone` is the backbone alone, without any exit; `backbone_right`, bool `(n,)`, its answers on
+    the same samples. The exits taken are the trace's own, which on a device are the device's.
     """
-    if not len(names) == len(macs) == trace.exits == len(limits) + 1:
+    if not len(names) == len(macs) == trace.exits or trace.exits - len(limits) not in (0, 1):
         raise TrecxError(
             f"The trace has {trace.exits} exits; there are {len(names)} names, {len(macs)} MAC counts and "
             f"{len(limits)} limits.",
@@ -130,9 +135,9 @@ def evaluate(
             "Run both on the same split.",
         )
     right = trace.right()
-    swept = sweep(trace, scales)
-    taken = np.bincount(trace.exit_taken, minlength=trace.exits)
-    rates = taken / len(trace)
+    swept = sweep(trace, decisions)
+    ended = _ended(trace, decisions, limits)
+    rates = np.bincount(ended, minlength=trace.exits) / len(trace)
     answered = right[np.arange(len(trace)), trace.exit_taken]
     with_exits = accuracy(int(answered.sum()), len(trace), split)
     backbone = None if backbone_right is None else accuracy(int(np.sum(backbone_right)), len(trace), split)
@@ -141,7 +146,7 @@ def evaluate(
     return Evaluation(
         split=split,
         samples=len(trace),
-        exits=tuple(_exit(trace, right, scales, k, names[k], macs[k], split) for k in range(trace.exits)),
+        exits=tuple(_exit(trace, right, decisions, k, names[k], macs[k], split) for k in range(trace.exits)),
         with_exits=with_exits,
         backbone=backbone,
         loss=None if backbone is None else 100.0 * (backbone.right - with_exits.right) / len(trace),
@@ -156,8 +161,8 @@ def evaluate(
         oracle=float(right.any(axis=1).mean()),
         oracle_macs=float(np.asarray(macs, np.float64)[first_right].mean()),
         random_exit=float(rates @ right.mean(axis=0)),
-        thresholds=tuple(threshold(limit) for limit in limits),
-        curve=_curve(swept, macs),
+        thresholds=thresholds(decisions[: trace.exits - 1], limits),
+        curve=_curve(swept, macs, decisions[: trace.exits - 1]),
     )
 
 
@@ -167,8 +172,16 @@ def _loss_interval(reference: np.ndarray, answered: np.ndarray) -> tuple[float, 
     return tuple(100.0 * bound for bound in paired_interval(only_reference, only_exits, len(answered)))
 
 
+def _ended(trace: Trace, decisions: Sequence[Criterion], limits: Sequence[int]) -> np.ndarray:
+    """Where each inference ended: where it was answered, or at the last exit where the surest of all answered."""
+    if len(decisions) < trace.exits:
+        return trace.exit_taken
+    within = trace.decided(decisions)[:, :-1] <= np.asarray(limits[:-1], np.int64)
+    return np.where(within.any(axis=1), trace.exit_taken, trace.exits - 1)
+
+
 def _exit(
-    trace: Trace, right: np.ndarray, scales: Sequence[float], index: int, name: str, macs: int, split: str
+    trace: Trace, right: np.ndarray, decisions: Sequence[Criterion], index: int, name: str, macs: int, split: str
 ) -> ExitEvaluation:
     here = trace.exit_taken == index
     taken = int(here.sum())
@@ -180,7 +193,7 @@ def _exit(
         taken=taken,
         rate=taken / len(trace),
         accuracy_taken=accuracy(int(right[here, index].sum()), taken, split) if taken else None,
-        auroc=_auroc(criteria.sums(trace.logits[:, index], scales[index]), right[:, index]) if early else None,
+        auroc=_auroc(trace.decided(decisions)[:, index], right[:, index]) if early else None,
     )
 
 
@@ -194,9 +207,9 @@ def _auroc(sums: np.ndarray, right: np.ndarray) -> float | None:
     return float((below + equal / 2) / (len(rights) * len(wrongs)))
 
 
-def _curve(swept: Sweep, macs: Sequence[int]) -> Curve:
+def _curve(swept: Sweep, macs: Sequence[int], decisions: Sequence[Criterion]) -> Curve:
     return Curve(
-        thresholds=tuple(threshold(int(limit)) for limit in swept.limits),
+        decisions=tuple(decisions),
         limits=swept.limits,
         exit_rate=swept.exit_rate,
         accuracy=swept.accuracy,

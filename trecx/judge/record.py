@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trecx import criteria
+from trecx.decision import ALWAYS, NEVER
 from trecx.errors import AnswerIsNo
 from trecx.judge.trace import Trace
 
@@ -23,11 +23,15 @@ class Answers(Protocol):
 
     @property
     def scores(self) -> np.ndarray:
-        """Its scores, int8 `(n, classes)`."""
+        """Its scores, int8 `(n, classes)`, or all the values of its answer."""
 
     @property
     def logits(self) -> np.ndarray:
-        """Its logits, int8 `(n, classes)`."""
+        """Its logits, int8 `(n, classes)`, or `(n, 0)`."""
+
+    @property
+    def statistics(self) -> np.ndarray | None:
+        """By what each exit decided that was asked, uint32 `(n, decisions)`; None where the program does not say."""
 
     @property
     def instructions(self) -> np.ndarray | None:
@@ -37,20 +41,23 @@ class Answers(Protocol):
 Run = Callable[[np.ndarray, tuple[int, ...]], Answers]
 
 
-def forced(early_exits: int, exit_index: int) -> tuple[int, ...]:
+def forced(decisions: int, exit_index: int) -> tuple[int, ...]:
     """Limits that make exactly `exit_index` answer: "never" before it, "always" at it and after it."""
-    return tuple(criteria.NEVER if k < exit_index else criteria.ALWAYS for k in range(early_exits))
+    return tuple(NEVER if k < exit_index else ALWAYS for k in range(decisions))
 
 
-def record(run: Run, inputs: np.ndarray, limits: Sequence[int], labels: np.ndarray | None = None) -> Trace:
+def record(
+    run: Run, inputs: np.ndarray, limits: Sequence[int], labels: np.ndarray | None = None, exits: int | None = None
+) -> Trace:
     """The whole trace of a program: one pass per exit that forces it to answer, and one at the given limits.
 
-    `run(inputs, limits)` answers int8 `inputs` `(n, *shape)`; `limits` has one entry per early exit. Raises AnswerIsNo
+    `run(inputs, limits)` answers int8 `inputs` `(n, *shape)`; `limits` has one entry per decision, which all of `exits`
+    have, or all but the last (the default). Raises AnswerIsNo
     where a forced exit is not the one taken, where the pass at the limits does not return, byte by byte, the logits
     and scores of the exit that it names, or where the class is not that of the highest logit, the first of equals.
     """
-    early = len(limits)
-    passes = [run(inputs, forced(early, exit_index)) for exit_index in range(early + 1)]
+    exits = len(limits) + 1 if exits is None else exits
+    passes = [run(inputs, forced(len(limits), exit_index)) for exit_index in range(exits)]
     free = run(inputs, tuple(limits))
     problems = []
     for exit_index, answers in enumerate(passes):
@@ -77,6 +84,8 @@ def record(run: Run, inputs: np.ndarray, limits: Sequence[int], labels: np.ndarr
         labels=None if labels is None else np.asarray(labels, np.int32),
         instructions=None if free.instructions is None else np.asarray(free.instructions, np.uint32),
         exit_instructions=_stacked(counts),
+        # Only the last pass asks every exit.
+        statistics=None if passes[-1].statistics is None else np.asarray(passes[-1].statistics, np.uint32),
     )
 
 
@@ -99,7 +108,7 @@ def _unlike_its_exit(free: Answers, logits: np.ndarray, scores: np.ndarray) -> l
 
 
 def _wrong_labels(runs: Sequence[Answers]) -> list[str]:
-    for answers in runs:
+    for answers in runs if runs[0].logits.shape[-1] else ():
         wrong = np.flatnonzero(answers.labels != answers.logits.argmax(axis=-1))
         if len(wrong):
             k = int(wrong[0])

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from trecx import criteria
+from trecx.decision import exit_taken, statistics
 from trecx.errors import ToolMissing, TrecxError
-from trecx.judge.trace import Trace
+from trecx.judge.trace import Reading, Trace
 
 Progress = Callable[[int, int], None]
 _PROGRESS_STEP = 16
@@ -38,59 +38,27 @@ def litert_version() -> str:
 
 def tflm_trace(
     model: bytes,
-    logits: Sequence[int],
-    scores: Sequence[int],
+    reading: Reading,
     inputs: np.ndarray,
-    scales: Sequence[float],
     limits: Sequence[int],
     labels: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> Trace:
     """What TFLM answers to int8 `inputs` `(n, *shape)`, every exit evaluated for every sample.
 
-    `logits` and `scores` are tensor indices in the `.tflite`, one per exit in the order in which they are taken;
-    `scales` (of the logits) and `limits` belong to the early exits. The exit decision is `criteria.exit_taken`.
+    `reading` says which tensors are the exits', `limits` has one for each decision. The exit taken is
+    `decision.exit_taken`.
     """
     interpreter = _tflm(model)
     shape = tuple(interpreter.get_input_details(0)["shape"])
-    wanted = (*logits, *scores)
 
-    def answer(sample: np.ndarray) -> list[np.ndarray]:
+    def answer(sample: np.ndarray) -> dict[int, np.ndarray]:
         # The interpreter reuses the input's memory for later tensors: it must be set before every run.
         interpreter.set_input(sample.reshape(shape), 0)
         interpreter.invoke()
-        return [np.array(interpreter.GetTensor(index, 0)["tensor_data"]).reshape(-1) for index in wanted]
+        return {k: np.array(interpreter.GetTensor(k, 0)["tensor_data"]).reshape(-1) for k in _wanted(reading)}
 
-    return _trace(answer, len(logits), inputs, scales, limits, labels, progress)
-
-
-def litert_trace(
-    model: bytes,
-    logits: Sequence[int],
-    scores: Sequence[int],
-    inputs: np.ndarray,
-    scales: Sequence[float],
-    limits: Sequence[int],
-    labels: np.ndarray | None = None,
-    progress: Progress | None = None,
-) -> Trace:
-    """What LiteRT's reference kernels (`BUILTIN_REF`) answer; arguments as for `tflm_trace`.
-
-    It agrees with TFLM in every operator but one. FULLY_CONNECTED requantizes in float32 there since TensorFlow 2.20
-    (acc * scale, rounded once), where TFLM and CMSIS-NN multiply by a 31-bit integer and round twice (doubling high
-    multiply, then shift). About one output in a hundred is on the boundary between the two, so logits that come from
-    FULLY_CONNECTED may differ by 1, and scores after them; nothing else may. See tensorflow #119412, LiteRT #8567.
-    """
-    interpreter = _litert(model)
-    entry = interpreter.get_input_details()[0]
-    wanted = (*logits, *scores)
-
-    def answer(sample: np.ndarray) -> list[np.ndarray]:
-        interpreter.set_tensor(entry["index"], sample.reshape(entry["shape"]))
-        interpreter.invoke()
-        return [interpreter.get_tensor(index).reshape(-1) for index in wanted]
-
-    return _trace(answer, len(logits), inputs, scales, limits, labels, progress)
+    return _trace(answer, reading, inputs, limits, labels, progress)
 
 
 def tflm_tensors(model: bytes, sample: np.ndarray) -> dict[int, np.ndarray]:
@@ -128,18 +96,22 @@ def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
             ) from error
 
 
+def _wanted(reading: Reading) -> set[int]:
+    """The tensors that a trace is made of."""
+    return {*(k for group in reading.outputs for k in group), *reading.logits, *reading.decides}
+
+
 def _trace(
-    answer: Callable[[np.ndarray], list[np.ndarray]],
-    exits: int,
+    answer: Callable[[np.ndarray], dict[int, np.ndarray]],
+    reading: Reading,
     inputs: np.ndarray,
-    scales: Sequence[float],
     limits: Sequence[int],
     labels: np.ndarray | None,
     progress: Progress | None,
 ) -> Trace:
     if inputs.dtype != np.int8:
         raise TrecxError(f"Inputs are {inputs.dtype}, the model takes int8.", "Quantize them with the input's scale.")
-    rows = []
+    rows: list[dict[int, np.ndarray]] = []
     try:
         for done, sample in enumerate(inputs):
             if progress and done % _PROGRESS_STEP == 0:
@@ -151,13 +123,20 @@ def _trace(
         progress(len(inputs), len(inputs))
     if not rows:
         raise TrecxError("There are no samples to run.", "Give the reference at least one input.")
-    every = np.stack([np.stack(row) for row in rows]).astype(np.int8, copy=False)
-    before, after = every[:, :exits], every[:, exits:]
+
+    def every(index: int) -> np.ndarray:
+        return np.stack([row[index] for row in rows]).astype(np.int8, copy=False)
+
+    exits = len(reading.outputs)
+    logits = [every(k) for k in reading.logits] or [np.zeros((len(rows), 0), np.int8)] * exits
+    found = statistics(reading.decisions, [every(k) for k in reading.decides])
+    found = found if reading.decisions else np.zeros((len(rows), 0), np.uint32)
     return Trace(
-        logits=np.ascontiguousarray(before),
-        scores=np.ascontiguousarray(after),
-        exit_taken=criteria.exit_taken(before, tuple(scales), tuple(limits)),
+        logits=np.stack(logits, axis=1),
+        scores=np.stack([np.concatenate([every(k) for k in group], axis=1) for group in reading.outputs], axis=1),
+        exit_taken=exit_taken(found, limits, exits),
         labels=None if labels is None else np.asarray(labels, np.int32),
+        statistics=found,
     )
 
 

@@ -20,7 +20,7 @@ from trecx.judge.files import written_whole
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import Verification
 
-SCHEMA = "trecx-report/1"
+SCHEMA = "trecx-report/2"
 CURVE_POINTS = 201
 # What JSON may hold where a dataclass has a plain type; whole numbers are fine for floats.
 PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
@@ -30,14 +30,14 @@ KEYS = (
     ("tool", "version of trecx"),
     ("task, title", "short name and readable name of the task"),
     ("method", "how exits were attached and trained"),
-    ("criterion", "what an early exit decides by"),
+    ("criterion", "what the early exits decide by"),
     ("model.file, sha256, bytes", "the int8 .tflite"),
     ("exits[].name", "exits in the order in which they are taken; the last is the final exit"),
     ("exits[].macs", "multiply-accumulates from input to this exit's answer, earlier heads included"),
     ("exits[].accuracy", "int8 accuracy if every sample left here, or null"),
     ("exits[].taken, rate", "samples that leave here at the thresholds in force, and their share, or null"),
     ("exits[].accuracy_taken", "accuracy among those, or null"),
-    ("exits[].auroc", "chance that a right answer here has a higher score than a wrong one, or null"),
+    ("exits[].auroc", "chance that a right answer here is surer than a wrong one, or null"),
     ("accuracy.float_without_exits", "the backbone alone before quantization, or null"),
     ("accuracy.int8_without_exits", "the backbone alone as int8, or null"),
     ("accuracy.int8_with_exits", "the compiled model at the thresholds in force, or null"),
@@ -50,13 +50,15 @@ KEYS = (
     ("macs.mean, saving", "mean MACs per sample, and the share of the backbone's saved, or null"),
     ("break_even_rate", "exit rate from which on the exits save MACs, or null where they never do"),
     ("operating_point[].exit", "early exit"),
-    ("operating_point[].threshold, limit", "threshold on the highest score (null: never) and its integer form"),
+    ("operating_point[].criterion", "what it decides by"),
+    ("operating_point[].threshold, limit", "its threshold (null: never) and its integer form"),
     ("calibration", "how the threshold was chosen, or null: see trecx/judge/calibrate.py"),
-    ("calibration.threshold, limit, exit_rate", "the choice, and what it does on the calibration samples"),
+    ("calibration.thresholds[], limits[]", "the choice, one for each early exit"),
+    ("calibration.exit_rate", "what it does on the calibration samples"),
     ("calibration.loss, bound", "points lost there: observed, and at most so many at the confidence"),
     ("calibration.points, confidence, reference", "what was asked for, and what the loss is measured against"),
     ("calibration.samples", "number of calibration samples"),
-    ("calibration.unbounded_threshold, unbounded_exit_rate", "what the observed loss alone would have allowed"),
+    ("calibration.unbounded_thresholds[], unbounded_exit_rate", "what the observed loss alone would have allowed"),
     ("calibration.warnings", "what the calibration could not show"),
     ("analysis.overthinking", "share of samples that an early exit gets right and the final one wrong"),
     ("analysis.oracle, oracle_macs", "accuracy and mean MACs if every sample left at its first right exit"),
@@ -88,7 +90,8 @@ KEYS = (
     ("targets[].arena, stack", "bytes of the activation arena and of the deepest stack of one inference, or null"),
     ("targets[].arena_bound", "bytes below which no placement of the same buffers can come, or null"),
     ("targets[].optimize", "what kernels and memory plan were chosen for: time, ram or flash, or null"),
-    ("curve[].threshold, exit_rate, accuracy, macs", "accuracy against mean MACs over all thresholds, thinned"),
+    ("curve[].thresholds[]", "one for each early exit; null is never"),
+    ("curve[].exit_rate, accuracy, macs", "accuracy against mean MACs over all thresholds, thinned"),
     ("provenance", "where the weights come from: the provenance file as it is, or null"),
     ("warnings[]", "complete sentences"),
 )
@@ -142,6 +145,7 @@ class ThresholdReport:
     exit: str
     threshold: float | None
     limit: int
+    criterion: str
 
 
 @dataclass(frozen=True)
@@ -184,9 +188,9 @@ class RewriteReport:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One threshold of the curve; `macs` is the mean."""
+    """One point of the curve; `macs` is the mean."""
 
-    threshold: float | None
+    thresholds: tuple[float | None, ...]
     exit_rate: float
     accuracy: float
     macs: float
@@ -318,6 +322,6 @@ def _thinned(evaluation: Evaluation) -> tuple[CurvePoint, ...]:
     wanted = [k / (CURVE_POINTS - 1) for k in range(CURVE_POINTS)]
     kept = sorted({min(int(curve.exit_rate.searchsorted(rate)), len(curve.limits) - 1) for rate in wanted})
     return tuple(
-        CurvePoint(curve.thresholds[k], float(curve.exit_rate[k]), float(curve.accuracy[k]), float(curve.macs[k]))
+        CurvePoint(curve.thresholds(k), float(curve.exit_rate[k]), float(curve.accuracy[k]), float(curve.macs[k]))
         for k in kept
     )

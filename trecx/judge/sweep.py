@@ -1,10 +1,12 @@
-"""Everything that a threshold can do to a trace, counted exactly.
+"""Everything that thresholds can do to a trace, counted exactly.
 
-The device leaves where `criteria.sums(logits) <= limit`, so between two neighbouring sums that occur in a trace no
+The device leaves where a statistic is within a limit, so between two neighbouring statistics that occur in a trace no
 decision changes: trying each of them, and "never", is trying every threshold. One sort and running sums do it, without
 running the model again. Accuracy is a step function of the threshold: a numeric search would miss its optima.
 
-All early exits share one threshold, as in T-RecX's evaluation.
+Several early exits are loosened together, along one *path* of limits, each point at least as loose as the one before:
+they share one threshold where they have one criterion whose statistics can be compared, as in T-RecX's evaluation;
+where they have not, each exit's limit is the same quantile of its own statistics.
 """
 
 from collections.abc import Sequence
@@ -12,20 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trecx import criteria
+from trecx.decision import NEVER, Criterion
 from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
-
-_BEYOND = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What each attainable limit does to the samples of a trace, from "never" upwards.
+    """What each point of the path of limits does to the samples of a trace, from "never" upwards.
 
-    `limits`: int64 `(points,)`, rising, the first is `criteria.NEVER`.
-    `taken`: int64 `(points, exits)`, samples that leave at each exit.
-    `right`: int64 `(points, exits)`, those of them whose answer there is right.
+    `limits`: int64 `(points, early exits)`, rising, the first are `NEVER`.
+    `taken`: int64 `(points, exits)`, samples whose inference ends at each exit.
+    `right`: int64 `(points, exits)`, those of them that are answered right.
     `samples`: number of samples.
     """
 
@@ -49,46 +49,77 @@ class Sweep:
         return np.asarray(self.taken @ np.asarray(costs, np.float64) / self.samples)
 
 
-def sweep(trace: Trace, scales: Sequence[float]) -> Sweep:
-    """All attainable limits of a labelled trace; `scales` are those of the early exits' logits."""
-    intervals = exit_intervals(trace, scales)
-    limits = attainable(intervals)
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where on the path of limits each sample leaves at each exit.
+
+    `limits`: int64 `(points, early exits)`. `intervals`: int64 `(n, exits, 2)`, the points [from, until). Where `until`
+    is not above `from`, that exit never ends the inference of that sample.
+    """
+
+    limits: np.ndarray
+    intervals: np.ndarray
+
+    def count(self, weight: np.ndarray) -> np.ndarray:
+        """Sum of `weight` `(n, exits)` over the samples that leave at each exit, `(points, exits)`."""
+        points = len(self.limits)
+        totals = np.zeros((points + 1, self.intervals.shape[1]), np.int64)
+        for exit_index in range(self.intervals.shape[1]):
+            from_, until = self.intervals[:, exit_index, 0], self.intervals[:, exit_index, 1]
+            leaves = from_ < until
+            np.add.at(totals[:, exit_index], from_[leaves], weight[leaves, exit_index])
+            np.subtract.at(totals[:, exit_index], until[leaves], weight[leaves, exit_index])
+        return np.cumsum(totals, axis=0)[:-1]
+
+
+def sweep(trace: Trace, decisions: Sequence[Criterion]) -> Sweep:
+    """All points of the path of limits of a labelled trace."""
+    found = places(trace, decisions)
     return Sweep(
-        limits=limits,
-        taken=count(intervals, limits, np.ones((len(trace), trace.exits), np.int64)),
-        right=count(intervals, limits, trace.right().astype(np.int64)),
+        limits=found.limits,
+        taken=found.count(np.ones((len(trace), trace.exits), np.int64)),
+        right=found.count(rights(trace, decisions).astype(np.int64)),
         samples=len(trace),
     )
 
 
-def exit_intervals(trace: Trace, scales: Sequence[float]) -> np.ndarray:
-    """For which limits each sample leaves at each exit: int64 `(n, exits, 2)`, [from, until).
+def rights(trace: Trace, decisions: Sequence[Criterion]) -> np.ndarray:
+    """Whether a sample is answered right where its inference ends at each exit, bool `(n, exits)`.
 
-    Exit k answers from its own sum on, as long as the limit stays below the sums of all earlier exits; the final exit
-    answers from 0 on. Where `until` is not above `from`, that exit never answers for that sample.
+    At the last exit the surest may answer, where that decides too.
     """
+    right = trace.right().copy()
+    if len(decisions) == trace.exits > 1:
+        surest = trace.exits - 1 - trace.decided(decisions)[:, ::-1].argmin(axis=1)
+        right[:, -1] = right[np.arange(len(trace)), surest]
+    return right
+
+
+def places(trace: Trace, decisions: Sequence[Criterion]) -> Places:
+    """Where on the path of limits each sample leaves; TrecxError for a trace without samples or of another model."""
     if len(trace) == 0:
         raise TrecxError("The trace has no samples.", "Calibration and evaluation need at least one.")
-    if len(scales) != trace.exits - 1:
-        raise TrecxError(f"{len(scales)} logit scales for {trace.exits - 1} early exits.", "Give one for each.")
-    early = [criteria.sums(trace.logits[:, k], scales[k]).astype(np.int64) for k in range(len(scales))]
-    from_ = np.stack([*early, np.zeros(len(trace), np.int64)], axis=1)
-    before = np.full((len(trace), 1), _BEYOND, np.int64)
-    until = np.minimum.accumulate(np.concatenate([before, *(e[:, None] for e in early)], axis=1), axis=1)
-    return np.stack([from_, until], axis=-1)
+    if not trace.exits - 1 <= len(decisions) <= trace.exits:
+        raise TrecxError(f"{len(decisions)} decisions for {trace.exits - 1} early exits.", "Give one for each.")
+    early = trace.decided(decisions)[:, : trace.exits - 1].astype(np.int64)
+    limits = path(early, decisions[: trace.exits - 1])
+    columns = [np.searchsorted(limits[:, k], early[:, k]) for k in range(early.shape[1])]
+    first = np.stack([*columns, np.zeros(len(trace), np.int64)], axis=1)
+    before = np.full((len(trace), 1), len(limits), np.int64)
+    until = np.minimum.accumulate(np.concatenate([before, first[:, :-1]], axis=1), axis=1)
+    return Places(limits, np.stack([np.minimum(first, len(limits)), until], axis=-1))
 
 
-def attainable(intervals: np.ndarray) -> np.ndarray:
-    """The limits at which a decision changes, rising, "never" first."""
-    return np.unique(np.concatenate([[criteria.NEVER], intervals[:, :-1, 0].reshape(-1)]))
+def path(statistics: np.ndarray, decisions: Sequence[Criterion]) -> np.ndarray:
+    """Limits of the early exits, int64 `(points, early exits)`, each row at least as loose as the one before.
 
-
-def count(intervals: np.ndarray, limits: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Sum of `weight` `(n, exits)` over the samples that leave at each exit, `(points, exits)`, for every limit."""
-    totals = np.zeros((len(limits) + 1, intervals.shape[1]), np.int64)
-    for exit_index in range(intervals.shape[1]):
-        from_, until = intervals[:, exit_index, 0], intervals[:, exit_index, 1]
-        answers = from_ < until
-        np.add.at(totals[:, exit_index], np.searchsorted(limits, from_[answers]), weight[answers, exit_index])
-        np.subtract.at(totals[:, exit_index], np.searchsorted(limits, until[answers]), weight[answers, exit_index])
-    return np.cumsum(totals, axis=0)[:-1]
+    `statistics` is int64 `(n, early exits)`. The first row is "never".
+    """
+    early = statistics.shape[1]
+    if early == 0:
+        return np.zeros((1, 0), np.int64)
+    if early == 1 or (len({one.name for one in decisions}) == 1 and decisions[0].comparable):
+        shared = np.unique(np.concatenate([[NEVER], statistics.reshape(-1)]))
+        return np.repeat(shared[:, None], early, axis=1)
+    never = np.full((1, early), NEVER, np.int64)
+    return np.unique(np.concatenate([never, np.sort(statistics, axis=0)]), axis=0)

@@ -2,11 +2,13 @@
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from trecx.decision import Criterion, statistics
 from trecx.errors import TrecxError
 from trecx.judge.files import written_whole
 
@@ -17,11 +19,27 @@ _UNREADABLE: tuple[type[Exception], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What of a `.tflite` an interpreter must read to make a trace, by tensor index.
+
+    `outputs` of each exit's answer; `logits` of each exit, none where answers are values or maps; `decides` are the
+    values that each of `decisions` reads.
+    """
+
+    outputs: tuple[tuple[int, ...], ...]
+    logits: tuple[int, ...]
+    decisions: tuple[Criterion, ...]
+    decides: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Answers of one model to `n` samples.
+    """Answers of one model to `n` samples, every exit evaluated for every sample.
 
-    `logits`, `scores`: int8 `(n, exits, classes)`, before and after softmax, every exit evaluated for every sample.
+    `logits`, `scores`: int8 `(n, exits, classes)`, before and after softmax. Where the answers are values or maps,
+    `scores` are all of them, `(n, exits, values)`, and `logits` `(n, exits, 0)`.
+    `statistics`: uint32 `(n, decisions)`, by what each exit decides (`trecx/decision/`); None in files of 0.1.
     `exit_taken`: uint8 `(n,)`, index of the exit that answered at the thresholds in force.
     `labels`: int32 `(n,)`, or None for samples without a label.
     `instructions`: uint32 `(n,)`, counted from input to answer at those thresholds; None where nothing counts.
@@ -34,6 +52,7 @@ class Trace:
     labels: np.ndarray | None = None
     instructions: np.ndarray | None = None
     exit_instructions: np.ndarray | None = None
+    statistics: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.exit_taken)
@@ -66,21 +85,32 @@ class Trace:
         try:
             with np.load(path, allow_pickle=False) as file:
                 trace = cls(**{name: file[name] for name in file.files})
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            EOFError,
-            AttributeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except _UNREADABLE as error:
             raise TrecxError(f"{path} is not a trace: {error}.", "Run the step that writes it again.") from error
         problems = trace.problems()
         if problems:
             raise TrecxError([f"{path}: {p}." for p in problems], "Run the step that writes it again.")
         return trace
+
+    def decided(self, decisions: Sequence[Criterion]) -> np.ndarray:
+        """The statistics of these decisions; of traces without them they are made of the logits."""
+        if self.statistics is None and any(one.gate for one in decisions):
+            raise TrecxError("This trace does not say what its gates were.", "Run the step that writes it again.")
+        found = self.statistics
+        if found is None:
+            found = statistics(decisions, [self.logits[:, k] for k in range(len(decisions))])
+            found = found if len(decisions) else np.zeros((len(self), 0), np.uint32)
+        if found.shape[1] != len(decisions):
+            raise TrecxError(
+                f"The trace has {found.shape[1]} decisions, the model {len(decisions)}.", "Record it again."
+            )
+        return found
+
+    def _decisions(self) -> tuple[int, ...]:
+        """The number of decisions that the statistics are of: one for each exit, or each but the last."""
+        if self.statistics is None or self.statistics.ndim != 2:
+            return (-1,)
+        return (min(max(self.statistics.shape[1], self.exits - 1), self.exits),)
 
     def problems(self) -> list[str]:
         """What is wrong with the arrays' types and shapes, as sentence fragments."""
@@ -89,11 +119,12 @@ class Trace:
         exits = shape[1:2]
         expected = (
             ("logits", np.int8, (*samples, *shape[1:]) if len(shape) == 3 else (*samples, -1, -1)),
-            ("scores", np.int8, shape),
+            ("scores", np.int8, (*samples, *exits, *self.scores.shape[2:3]) if shape[2:3] == (0,) else shape),
             ("exit_taken", np.uint8, samples),
             ("labels", np.int32, samples),
             ("instructions", np.uint32, samples),
             ("exit_instructions", np.uint32, (*samples, *exits)),
+            ("statistics", np.uint32, (*samples, *self._decisions())),
         )
         found = []
         for name, dtype, wanted in expected:

@@ -103,12 +103,12 @@ def verify(
     oracle: str = "",
     inputs: str = "",
 ) -> Verification:
-    """Compare logits, scores and exit taken of every sample; bit-exact means `==`.
+    """Compare logits, scores, what exits decide by and the exit taken of every sample; bit-exact means `==`.
 
     `layers(sample)` gives the operators' outputs in execution order (see `pair_layers`); it is called once, for the
     first sample that differs. Raises TrecxError where the two traces are not about the same samples and exits.
     """
-    if expected.logits.shape != actual.logits.shape:
+    if expected.logits.shape != actual.logits.shape or expected.scores.shape != actual.scores.shape:
         raise TrecxError(
             f"The traces do not fit together: oracle {expected.logits.shape}, {target} {actual.logits.shape} "
             "(samples, exits, classes).",
@@ -117,7 +117,7 @@ def verify(
     logits = (expected.logits != actual.logits).any(axis=-1)
     scores = (expected.scores != actual.scores).any(axis=-1)
     taken = expected.exit_taken != actual.exit_taken
-    any_difference = (logits | scores).any(axis=1) | taken
+    any_difference = (logits | scores).any(axis=1) | taken | _otherwise_decided(expected, actual)
     wrong = np.flatnonzero(any_difference)
     sample = int(wrong[0]) if len(wrong) else None
     difference = first_difference(layers(sample)) if sample is not None and layers else None
@@ -133,6 +133,13 @@ def verify(
         difference=difference,
         message="" if sample is None else _message(expected, actual, target, wrong, difference, layers is not None),
     )
+
+
+def _otherwise_decided(expected: Trace, actual: Trace) -> np.ndarray:
+    """Samples for which an exit's decision is made of another number, where both traces say it: bool `(n,)`."""
+    if expected.statistics is None or actual.statistics is None:
+        return np.zeros(len(expected), bool)
+    return np.asarray((expected.statistics != actual.statistics).any(axis=1))
 
 
 def pair_layers(
@@ -184,6 +191,11 @@ def _message(
             k, label = (int(v) for v in where[0])
             found, wanted = int(ours[sample, k, label]), int(theirs[sample, k, label])
             parts.append(f"{what} of exit {k}, class {label}: {found}, expected {wanted}")
+    if _otherwise_decided(expected, actual)[sample]:
+        assert actual.statistics is not None and expected.statistics is not None
+        parts.append(
+            f"decided by {actual.statistics[sample].tolist()}, expected {expected.statistics[sample].tolist()}"
+        )
     if actual.exit_taken[sample] != expected.exit_taken[sample]:
         parts.append(f"left at exit {int(actual.exit_taken[sample])}, expected {int(expected.exit_taken[sample])}")
     if difference is not None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from trecx import criteria
+from trecx.decision import exit_taken
+from trecx.decision.max_score import MaxScore
 from trecx.judge.calibrate import paired_interval
 from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
@@ -32,7 +33,7 @@ def of(folder: Path, number: int) -> dict[str, Any]:
     validated = Trace.load(folder / VALIDATION / BACKBONE_TRACE)
     reference = plain.right()[:, -1]
     scores = _float_scores(folder / TRAIN / SCORES)
-    swept = sweep(trace, about["scales"])
+    swept = sweep(trace, _decisions(about))
     curve = _Curve(swept.accuracy, swept.mean_cost(macs), swept.exit_rate)
     return {
         "seed": number,
@@ -56,6 +57,11 @@ def of(folder: Path, number: int) -> dict[str, Any]:
     }
 
 
+def _decisions(about: dict[str, Any]) -> tuple[MaxScore, ...]:
+    """How the early exits decide."""
+    return tuple(MaxScore(scale) for scale in about["scales"])
+
+
 class _Curve:
     """Accuracy, mean MACs and share that leaves early at every threshold, arrays `(points,)`."""
 
@@ -75,8 +81,8 @@ class _Curve:
 
 def _realised(chosen: dict[str, Any], trace: Trace, reference: np.ndarray, about: dict[str, Any]) -> dict[str, Any]:
     """A calibrated threshold, and what it does on test samples."""
-    scales = tuple(about["scales"])
-    taken = criteria.exit_taken(trace.logits, scales, (chosen["limit"],) * len(scales))
+    decisions = _decisions(about)
+    taken = exit_taken(trace.decided(decisions), (chosen["limit"],) * len(decisions), trace.exits)
     right = trace.right()[np.arange(len(trace)), taken]
     only_reference, only_exits = int((reference & ~right).sum()), int((right & ~reference).sum())
     low, high = paired_interval(only_reference, only_exits, len(trace))

@@ -12,7 +12,7 @@ from typing import Any
 
 from trecx.console import Step
 from trecx.errors import TrecxError
-from trecx.judge.calibrate import calibrate
+from trecx.judge.calibrate import Calibration, calibrate
 from trecx.judge.trace import Trace
 from trecx.learn import train as training
 from trecx.learn.exits import Method
@@ -162,7 +162,8 @@ def _answered(job: Job, split: str, limits: tuple[int, ...] | None, step: Step) 
     what = f"{folder.name} samples"
     answers.answer(pair, samples, pair.limits if limits is None else limits, step, what).save(folder / TRACE)
     answers.answer(plain, samples, (), step, f"{what}, backbone").save(folder / BACKBONE_TRACE)
-    costs = {"macs": list(pair.macs), "backbone_macs": plain.macs[-1], "scales": list(pair.scales)}
+    scales = [decision.scale for decision in pair.decisions]
+    costs = {"macs": list(pair.macs), "backbone_macs": plain.macs[-1], "scales": scales}
     proven = min(answers.PROVEN, len(samples))
     finish(folder, configuration, {"exits": list(job.method.exits), **costs, "proven": proven})
     return True
@@ -186,13 +187,22 @@ def _calibrate(job: Job, step: Step) -> bool:
     backbone = Trace.load(job.folder / VALIDATION / BACKBONE_TRACE).right()[:, -1]
     right = backbone if against == BACKBONE_ALONE else None  # its own final exit
     chosen = [
-        asdict(calibrate(trace, pair.scales, points, confidence, right))
+        _chosen(calibrate(trace, pair.decisions, points, confidence, right))
         for confidence in dict.fromkeys((job.options.confidence, OBSERVED))
         for points in POINTS
     ]
     # Another confidence, chosen after the test answers were there, is no crime, but readers must know.
     write_json(path, {"from": made_from, "before_test": kept(job.folder / TEST) is None, "chosen": chosen})
     return True
+
+
+def _chosen(found: Calibration) -> dict[str, Any]:
+    """A calibration of one shared threshold, as it is kept."""
+    document = asdict(found)
+    (limit,) = set(document.pop("limits"))
+    (threshold,) = set(document.pop("thresholds"))
+    (unbounded,) = set(document.pop("unbounded_thresholds"))
+    return {"threshold": threshold, "limit": limit, **document, "unbounded_threshold": unbounded}
 
 
 def _test(job: Job, step: Step) -> bool:

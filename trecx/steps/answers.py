@@ -46,22 +46,25 @@ def answer(pair: Pair, split: Split, limits: tuple[int, ...], step: Step, what: 
         sources = compile_for(pair, pair.optimised, HOST, Path(folder) / "c", "time")
         program = build(sources, HOST, Path(folder) / "host")
         with step.progress(what) as progress:
-            found = _recorded(program, samples, limits, labels, progress)
+            found = _recorded(program, len(pair.graph.exits), samples, limits, labels, progress)
         few = Inputs(what, samples[:proven])
         with step.progress(f"{what}, oracle") as progress:
-            expected = reference.tflm_trace(
-                pair.content, pair.logits, pair.scores, few.samples, pair.scales, limits, labels[:proven], progress
-            )
+            expected = reference.tflm_trace(pair.content, pair.reading, few.samples, limits, labels[:proven], progress)
         proof.compare(pair, program, few, expected, found.first(proven)).require_equal()
     return found
 
 
 def _recorded(
-    program: Build, samples: np.ndarray, limits: tuple[int, ...], labels: np.ndarray, progress: device.Progress
+    program: Build,
+    exits: int,
+    samples: np.ndarray,
+    limits: tuple[int, ...],
+    labels: np.ndarray,
+    progress: device.Progress,
 ) -> Trace:
     """The trace of a program; limits that force an exit are not run twice."""
     known: dict[tuple[int, ...], device.Answers] = {}
-    passes = len({*(forced(len(limits), k) for k in range(len(limits) + 1)), limits})
+    passes = len({*(forced(len(limits), k) for k in range(exits)), limits})
 
     def run(inputs: np.ndarray, chosen: tuple[int, ...]) -> device.Answers:
         if chosen not in known:
@@ -71,4 +74,4 @@ def _recorded(
             )
         return known[chosen]
 
-    return record(run, samples, limits, labels)
+    return record(run, samples, limits, labels, exits)

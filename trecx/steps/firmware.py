@@ -134,18 +134,16 @@ def known_answers(pair: Pair) -> KnownAnswers:
 
     A model that only looks well-formed could crash the oracle, so it runs in a process of its own.
     """
-    early = len(pair.limits)
+    decisions, exits = len(pair.limits), len(pair.graph.exits)
     inputs = np.stack([known_answer_input(seed, pair.graph.input.size) for seed in SEEDS])
     shaped = inputs.reshape(len(SEEDS), *pair.graph.input.shape[1:])
-    trace = reference.isolated(
-        reference.tflm_trace, pair.content, pair.logits, pair.scores, shaped, pair.scales, pair.limits
-    )
+    trace = reference.isolated(reference.tflm_trace, pair.content, pair.reading, shaped, pair.limits)
     cases = []
     for row, seed in enumerate(SEEDS):
-        taken = {forced(early, exit_index): exit_index for exit_index in range(early + 1)}
+        taken = {forced(decisions, exit_index): exit_index for exit_index in range(exits)}
         taken[pair.limits] = int(trace.exit_taken[row])
         for limits, exit_ in taken.items():
             logits, scores = trace.logits[row, exit_], trace.scores[row, exit_]
-            label = int(logits.argmax())
+            label = int(logits.argmax()) if logits.size else 0
             cases.append(KnownAnswer(seed, limits, exit_, label, tuple(scores.tolist()), tuple(logits.tolist())))
     return KnownAnswers(reference.tflm_version(), tuple(cases))

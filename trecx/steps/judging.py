@@ -81,7 +81,13 @@ def _answer(settings: Settings, test: Split, model: Path, firmware: Path, traine
     labels = test.y.astype(np.int32)
     samples = quantized(test, pair.graph.input)
     with step.progress("test samples") as progress:
-        answers = record(lambda x, limits: device.run_host(host, x, limits, progress), samples, pair.limits, labels)
+        answers = record(
+            lambda x, limits: device.run_host(host, x, limits, progress),
+            samples,
+            pair.limits,
+            labels,
+            len(pair.graph.exits),
+        )
     answers.save(out / TEST)
     known = Samples(test.description, len(test), _float_right(trained, labels))
     if (model / BACKBONE).is_file():
@@ -119,7 +125,7 @@ def evaluation(pair: Pair, evaluated: Path) -> Evaluation | None:
     plain = Trace.load(evaluated / BACKBONE_TEST) if (evaluated / BACKBONE_TEST).is_file() else None
     return evaluate(
         answers,
-        pair.scales,
+        pair.decisions,
         pair.limits,
         [e.name for e in pair.exits.exits],
         pair.macs,
@@ -155,13 +161,14 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
         task=settings.name,
         title=task(settings.task).title if settings.task else settings.name,
         method=pair.exits.method,
-        criterion=next((e.criterion for e in pair.exits.exits if e.criterion), "none"),
+        criterion=", ".join(dict.fromkeys(e.criterion for e in pair.exits.exits if e.criterion)) or "none",
         model=report.ModelReport(pair.exits.model_file, pair.exits.model_sha256, len(pair.content)),
         exits=tuple(report.ExitReport(n, m) for n, m in zip(names, macs, strict=True)),
         macs=report.MacsReport(backbone, macs[-1]),
         break_even_rate=None,
         operating_point=tuple(
-            report.ThresholdReport(n, t, k) for n, t, k in zip(names, pair.thresholds, pair.limits, strict=False)
+            report.ThresholdReport(n, t, k, d.name)
+            for n, t, k, d in zip(names, pair.thresholds, pair.limits, pair.decisions, strict=False)
         ),
         calibration=report.kept(Calibration, model / "calibration.json"),
         verification=report.kept(tuple[Verification, ...], folders["verify"] / RESULT) or (),

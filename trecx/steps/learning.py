@@ -138,7 +138,15 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     attached = exits_of(settings, chosen)
     exits = attached.exits
     shutil.copyfile(converted / name, out / name)
-    spec = door.Exits(chosen.name, attached.name, name, door.sha256(out / name), chosen.classes, attached.exit_specs())
+    spec = door.Exits(
+        task=chosen.name,
+        method=attached.name,
+        model_file=name,
+        model_sha256=door.sha256(out / name),
+        classes=chosen.classes,
+        exits=attached.exit_specs(),
+        otherwise=attached.otherwise,
+    )
     split = found.validation.of(found.calibration)
     pair = pairs.bind(out / name, spec)
     answered = answer(pair, split, pair.limits, step, "validation")
@@ -149,9 +157,9 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
         plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, (), step, "validation, backbone")
         plain.save(out / BACKBONE_VALIDATION)
         right = plain.right()[:, -1] if settings.against == "backbone" else None
-    found_point = calibrate(answered, pair.scales, settings.points, settings.confidence, right)
-    thresholds = {} if found_point.threshold is None else dict.fromkeys(exits[:-1], found_point.threshold)
-    point = door.OperatingPoint("calibrated", thresholds)
+    found_point = calibrate(answered, pair.decisions, settings.points, settings.confidence, right)
+    chosen_at = zip(exits, found_point.thresholds, strict=False)
+    point = door.OperatingPoint("calibrated", {name: at for name, at in chosen_at if at is not None})
     replace(spec, operating_points=(point,)).write(out / "exits.json")
     write_json(out / "calibration.json", asdict(found_point))
     write_json(out / "provenance.json", provenance(settings, attached, found.sources, trained, converted, out))
@@ -160,9 +168,9 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
 
 def outcome(found: Calibration) -> str:
     """A calibration in one line."""
-    threshold = "never" if found.threshold is None else f"{found.threshold:.4g}"
+    at = ", ".join("never" if threshold is None else f"{threshold:.4g}" for threshold in found.thresholds)
     told = (
-        f"threshold {threshold}: {found.exit_rate:.1%} of {found.samples:,} validation samples leave early, "
+        f"threshold {at}: {found.exit_rate:.1%} of {found.samples:,} validation samples leave early, "
         f"{found.loss:+.2f} points lost"
     )
     return told if found.exit_rate else "; WARNING: ".join((told, *found.warnings[:1]))

@@ -4,23 +4,21 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from trecx import criteria
 from trecx import exits as door
 from trecx.compiler import tflite
 from trecx.compiler.ir import Graph
 from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import split
+from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
+from trecx.judge.trace import Reading
 
 BACKBONE = "backbone.tflite"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A model with its exits: `graph` as in the file, `optimised` as it is compiled.
-
-    `logits` and `scores` are tensor indices, one per exit; `scales`, `limits` and `thresholds` belong to early exits.
-    """
+    """A model with its exits: `graph` as in the file, `optimised` as it is compiled."""
 
     path: Path
     content: bytes
@@ -29,19 +27,19 @@ class Pair:
     optimised: Graph
 
     @property
-    def logits(self) -> tuple[int, ...]:
-        """Tensor index of each exit's logits."""
-        return tuple(e.logits.index for e in self.graph.exits)
+    def reading(self) -> Reading:
+        """What an interpreter of the file must read to know what every exit answers and which one does."""
+        return Reading(
+            outputs=tuple(tuple(o.tensor.index for o in e.outputs) for e in self.graph.exits),
+            logits=tuple(e.logits.index for e in self.graph.exits if e.logits is not None),
+            decisions=self.decisions,
+            decides=tuple(e.decides.index for e in self.graph.exits if e.decides is not None),
+        )
 
     @property
-    def scores(self) -> tuple[int, ...]:
-        """Tensor index of each exit's scores."""
-        return tuple(e.scores.index for e in self.graph.exits)
-
-    @property
-    def scales(self) -> tuple[float, ...]:
-        """Scale of each early exit's logits."""
-        return tuple(e.logits.scale for e in self.graph.exits[:-1])
+    def decisions(self) -> tuple[Criterion, ...]:
+        """How each exit that decides does so: the early ones, and the last where the surest of all answers."""
+        return tuple(e.decision for e in self.graph.exits if e.decision is not None)
 
     @property
     def thresholds(self) -> tuple[float | None, ...]:
@@ -50,8 +48,8 @@ class Pair:
 
     @property
     def limits(self) -> tuple[int, ...]:
-        """The thresholds as the integers that the firmware compares with."""
-        return tuple(criteria.limit(t) for t in self.thresholds)
+        """The thresholds as the integers that the firmware compares with, one for each decision."""
+        return limits(self.decisions, self.thresholds)
 
     @property
     def macs(self) -> tuple[int, ...]:
@@ -80,11 +78,12 @@ def bind(path: Path, exits: door.Exits) -> Pair:
 
 
 def plain(path: Path, classes: tuple[str, ...] | None = None) -> Pair:
-    """A model with one output, which becomes the final exit; such as the backbone alone."""
+    """A model whose outputs are the answer of one exit, such as the backbone alone."""
     graph = tflite.load(path)
     final = graph.exits[-1]
-    names = classes or tuple(f"class {k}" for k in range(final.scores.size))
-    spec = door.ExitSpec(final.name, final.output)
+    names = classes or tuple(f"class {k}" for k in range(graph.classes))
+    output, *others = (one.name for one in final.outputs)
+    spec = door.ExitSpec(final.name, output, others=tuple(others))
     return _pair(path, door.Exits("", "none", path.name, door.sha256(path), names, (spec,)), graph)
 
 

@@ -102,9 +102,7 @@ def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
 def oracle(pair: Pair, chosen: Inputs, step: Step) -> Trace:
     """TensorFlow Lite Micro's answers."""
     with step.progress(f"oracle, {chosen.what}") as progress:
-        return reference.tflm_trace(
-            pair.content, pair.logits, pair.scores, chosen.samples, pair.scales, pair.limits, None, progress
-        )
+        return reference.tflm_trace(pair.content, pair.reading, chosen.samples, pair.limits, None, progress)
 
 
 def second_opinion(pair: Pair, chosen: Inputs, step: Step) -> SecondOpinion:
@@ -125,7 +123,7 @@ def answers(pair: Pair, program: Build, chosen: Inputs, step: Step) -> tuple[Tra
             stacks.append(found.stack or 0)
             return found
 
-        return record(run, chosen.samples, pair.limits), max(stacks)
+        return record(run, chosen.samples, pair.limits, exits=len(pair.graph.exits)), max(stacks)
 
 
 def compare(pair: Pair, program: Build, chosen: Inputs, expected: Trace, actual: Trace) -> Verification:
@@ -143,15 +141,16 @@ def compare(pair: Pair, program: Build, chosen: Inputs, expected: Trace, actual:
 def layers(pair: Pair, program: Build, chosen: Inputs) -> Callable[[int], Iterable[Layer]]:
     """Outputs of every operator for one sample, as the oracle and the program compute them."""
     computed = [op for stage in split(pair.optimised) for op in stage.ops]
-    answering = [op for e in pair.optimised.exits if (op := pair.optimised.producer(e.scores)) not in computed]
+    scores = [e.scores for e in pair.optimised.exits if e.logits is not None]
+    answering = [op for tensor in scores if (op := pair.optimised.producer(tensor)) not in computed]
     every = [op for op in (*computed, *answering) if op is not None]
     operators = [Operator(op.index, op.name, op.output.index, op.output.channels) for op in every]
-    early = len(pair.limits)
+    decisions, exits = len(pair.limits), len(pair.graph.exits)
 
     def of_sample(sample: int) -> Iterable[Layer]:
         one = chosen.samples[sample]
         # Every exit in turn, since the softmax of an exit runs only where it is taken.
-        dumps = [device.layer_outputs(program, one, forced(early, exit_index)) for exit_index in range(early + 1)]
+        dumps = [device.layer_outputs(program, one, forced(decisions, exit_index)) for exit_index in range(exits)]
         merged = {index: values for dump in dumps for index, values in dump.items()}
         return pair_layers(operators, reference.tflm_tensors(pair.content, one), merged)
 

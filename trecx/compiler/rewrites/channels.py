@@ -7,7 +7,7 @@ candidates and crossing out what some operator objects to, until none does:
   absorbed by the bias (`ops/product.py`), or whose weights are zero in every output that stays;
 - an operator that treats channels apart loses an output channel together with the input channels that it comes from;
 - a slice may also lose the last of its channels alone: it stays a prefix of what its input keeps;
-- the model's input, logits and scores lose nothing, and any other operator loses nothing.
+- the model's input and what an exit reads or answers lose nothing, and any other operator loses nothing.
 
 The accumulators' bounds still hold: with |c| <= 128, the new bias b' = b + sum of w * c over the removed inputs gives
 |b'| + 128 * sum of the other |w| <= |b| + 128 * sum of all |w|, which `read_channels` has checked.
@@ -44,7 +44,7 @@ def drop_unread_channels(graph: Graph) -> tuple[Graph, int]:
 
 def _drop(graph: Graph, values: dict[int, np.ndarray], candidates: Flags) -> tuple[Graph, int]:
     assert not graph.views, "channels cannot leave the middle of another tensor's memory"
-    for tensor in (graph.input, *chain.from_iterable((e.logits, e.scores) for e in graph.exits)):
+    for tensor in (graph.input, *chain.from_iterable(e.tensors for e in graph.exits)):
         candidates[tensor.index][:] = False
     removed = _filled(graph, values, candidates)
     count = sum(int(flags.sum()) for op in graph.ops if op.computes for flags in _of(op.outputs, removed))
@@ -102,7 +102,7 @@ def _narrowed(graph: Graph, values: dict[int, np.ndarray], removed: Flags) -> Gr
         inputs, outputs = (tuple(new[tensor.index] for tensor in of) for of in (op.inputs, op.outputs))
         return replace(narrowed, inputs=inputs, outputs=outputs)
 
-    exits = tuple(replace(e, logits=new[e.logits.index], scores=new[e.scores.index]) for e in graph.exits)
+    exits = tuple(e.mapped(lambda tensor: new[tensor.index]) for e in graph.exits)
     return replace(graph, ops=tuple(map(narrow, graph.ops)), exits=exits)
 
 

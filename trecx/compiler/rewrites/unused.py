@@ -24,6 +24,6 @@ def needed(graph: Graph, tensor: Tensor) -> set[int]:
 
 def drop_unused(graph: Graph) -> tuple[Graph, int]:
     """Remove ops that no exit needs."""
-    kept = set().union(*(needed(graph, e.scores) for e in graph.exits))
+    kept = set().union(*(needed(graph, tensor) for e in graph.exits for tensor in e.tensors))
     ops = tuple(op for op in graph.ops if op.index in kept)
     return replace(graph, ops=ops), len(graph.ops) - len(ops)

@@ -36,7 +36,7 @@ def _in_place(graph: Graph, how: Moved, allowed: Callable[[Graph, Views], Views 
 
 def _only_read_by_ops(graph: Graph, views: Views) -> Views | None:
     """The views unless an exit reads one: kernels step over channels between them, an exit wants its logits dense."""
-    read = {tensor.index for e in graph.exits for tensor in (e.logits, e.scores)}
+    read = {tensor.index for e in graph.exits for tensor in e.tensors}
     return None if any(tensor.index in read for tensor, _ in views) else views
 
 
@@ -67,5 +67,5 @@ def _without(graph: Graph, removed: Op, views: Views) -> Graph:
         for op in graph.ops
         if op.index != removed.index
     )
-    exits = tuple(replace(e, logits=current(e.logits), scores=current(e.scores)) for e in graph.exits)
+    exits = tuple(e.mapped(current) for e in graph.exits)
     return replace(graph, ops=ops, exits=exits, views=(*all_current(graph.views), *all_current(removed.outputs)))

@@ -206,7 +206,9 @@ def gate(name: str) -> str:
 
 def specs(exits: tuple[str, ...], criterion: str = "max_score") -> tuple[door.ExitSpec, ...]:
     """Exits as `exits.json` names them: all but the last decide."""
-    return tuple(door.ExitSpec(name, name, criterion if name != exits[-1] else None) for name in exits)
+    gates = (gate(name) if criterion == "gate" else None for name in exits)
+    early = [door.ExitSpec(name, name, criterion, read) for name, read in zip(exits[:-1], gates, strict=False)]
+    return (*early, door.ExitSpec(exits[-1], exits[-1]))
 
 
 def joined(name: str, backbone: Backbone, heads: Sequence[Head], final: Callable[[Any, int], Any] | None = None) -> Any:
