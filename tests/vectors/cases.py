@@ -341,6 +341,19 @@ def concatenation(random: Random) -> Node:
     return Node(0, "CONCATENATION", parts, (build.activation(joined, scale, zero_point),), options)
 
 
+def split(random: Random) -> Node:
+    build, shape, parts = NodeBuilder(), list(_shape(random)), size(random, 5)
+    axis = int(random.integers(1, len(shape)))
+    shape[axis] = parts * size(random, 4)
+    source = _activation(random, build, tuple(shape))
+    part = (*shape[:axis], shape[axis] // parts, *shape[axis + 1 :])
+    outputs = tuple(build.activation(part, source.scale, source.zero_point) for _ in range(parts))
+    options = schema.SplitOptionsT()
+    options.numSplits = parts
+    where = build.integers([axis - len(shape) if random.random() < 0.5 else axis])
+    return Node(0, "SPLIT", (replace(where, shape=()), source), outputs, options)
+
+
 def strided_slice(random: Random) -> Node:
     build, shape = NodeBuilder(), _shape(random)
     kept, rank = size(random, shape[-1]), len(shape)
@@ -388,6 +401,7 @@ DRAW: dict[str, Callable[[Random], Node]] = {
     "SOFTMAX": softmax,
     "CONCATENATION": concatenation,
     "STRIDED_SLICE": strided_slice,
+    "SPLIT": split,
     "PAD": pad,
     "QUANTIZE": quantize,
 }

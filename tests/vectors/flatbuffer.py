@@ -13,9 +13,9 @@ OPTIONS = {name + "T": value for name, value in vars(schema.BuiltinOptions).item
 
 
 def flatbuffer(node: Node) -> bytes:
-    """The `.tflite` whose inputs are the node's activations, in order, and whose output is the node's."""
+    """The `.tflite` whose inputs are the node's activations, in order, and whose outputs are the node's."""
     sources = [tensor for tensor in node.inputs if tensor is not None and tensor.data is None]
-    return network([node], sources, {"output": node.outputs[0]})
+    return network([node], sources, {f"output{k}": tensor for k, tensor in enumerate(node.outputs)})
 
 
 def network(nodes: Sequence[Node], sources: Sequence[Tensor], outputs: dict[str, Tensor]) -> bytes:

@@ -14,7 +14,7 @@ def tflm(case: Case) -> np.ndarray:
     for k, values in enumerate(case.inputs):
         interpreter.set_input(values, k)
     interpreter.invoke()
-    return np.array(interpreter.get_output(0))
+    return joined([np.array(interpreter.get_output(k)) for k in range(len(case.op.outputs))])
 
 
 def litert(case: Case) -> np.ndarray:
@@ -26,4 +26,11 @@ def litert(case: Case) -> np.ndarray:
     for detail, values in zip(interpreter.get_input_details(), case.inputs, strict=True):
         interpreter.set_tensor(detail["index"], values)
     interpreter.invoke()
-    return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    # In the order of the file's outputs; details come in the order of the signature's names.
+    found = {detail["index"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
+    return joined([np.array(values) for _, values in sorted(found.items())])
+
+
+def joined(outputs: list[np.ndarray]) -> np.ndarray:
+    """The output, or the values of several one after another."""
+    return outputs[0] if len(outputs) == 1 else np.concatenate([output.ravel() for output in outputs])

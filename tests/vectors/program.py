@@ -60,7 +60,9 @@ def program(cases: Sequence[Case], calls: Sequence[KernelCall]) -> str:
     parts = [HEAD, *(f'#include "kernels/{kernel}.h"' for kernel in sorted({call.kernel for call in calls}))]
     body = []
     for k, (case, call) in enumerate(zip(cases, calls, strict=True)):
-        parts.append(str(specialised(Function(f"case{k}", case.node.name, call, len(case.inputs)))))
+        parts.append(
+            str(specialised(Function(f"case{k}", case.node.name, call, len(case.inputs), len(case.op.outputs))))
+        )
         inputs = [f"input{k}_{i}" for i in range(len(case.inputs))]
         for name, tensor, values in zip(inputs, case.op.inputs, case.inputs, strict=True):
             parts.append(array(name, "int8_t", spread(values, tensor.pixel_stride)))
@@ -74,6 +76,11 @@ def program(cases: Sequence[Case], calls: Sequence[KernelCall]) -> str:
     return "\n".join([*parts, "void run_vectors(void) {", *body, "}", ""])
 
 
+def output_bytes(case: Case) -> int:
+    """Bytes of all outputs."""
+    return sum(tensor.size for tensor in case.op.outputs)
+
+
 def runs(call: KernelCall) -> tuple[int | None, ...]:
     """The runs of a case: None with all tensors apart, else the input that the output overlaps."""
     return (None, *(i for i, distance in enumerate(call.distances) if distance is not None))
@@ -83,7 +90,7 @@ def _run(
     k: int, case: Case, call: KernelCall, inputs: list[str], tables: list[str], overlapped: int | None
 ) -> list[str]:
     """The C block of one run."""
-    size, arguments = case.op.output.size, list(inputs)
+    size, arguments = output_bytes(case), list(inputs)
     lines, block = [], size
     if overlapped is not None:
         distance = call.distances[overlapped] or 0
@@ -92,7 +99,8 @@ def _run(
         block = max(size, distance + within)
         arguments[overlapped] = f"buffer.data + {distance}"
         lines.append(f"    memcpy(buffer.data + {distance}, {inputs[overlapped]}, {within});")
-    arguments.append("buffer.data")
+    starts = np.cumsum([0, *(tensor.size for tensor in case.op.outputs)]).tolist()
+    arguments += [f"buffer.data + {start}" for start in starts[:-1]]
     head = ["  {", f"    BUFFER(buffer, {block});", f"    guard(buffer.before, {block});"]
     check = f"broken(buffer.before, {block})"
     if call.scratch:
@@ -137,11 +145,13 @@ def split(written: bytes, cases: Sequence[Case], calls: Sequence[KernelCall]) ->
 def _runs(written: bytes, cases: Sequence[Case], calls: Sequence[KernelCall]) -> Iterator[tuple[Run, ...]]:
     place = 0
     for case, call in zip(cases, calls, strict=True):
-        size, of_case = case.op.output.size, []
+        size, of_case = output_bytes(case), []
         for _ in runs(call):
             piece = written[place : place + size + 5]
             assert len(piece) == size + 5, "the program ended early"
-            output = np.frombuffer(piece[4:-1], np.int8).reshape(case.op.output.shape)
+            output = np.frombuffer(piece[4:-1], np.int8)
+            if len(case.op.outputs) == 1:
+                output = output.reshape(case.op.output.shape)
             of_case.append(Run(int.from_bytes(piece[:4], "little"), bool(piece[-1]), output))
             place += size + 5
         yield tuple(of_case)

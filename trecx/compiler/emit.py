@@ -77,18 +77,18 @@ class Function:
     comment: str
     call: KernelCall
     inputs: int
+    outputs: int = 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a specialised function, with C expressions for its arguments in order."""
+    """One call of a specialised function, with C expressions for its arguments in order; outputs with their bytes."""
 
     index: int
     function: str
     arguments: tuple[str, ...]
     comment: str
-    output: str
-    bytes: int
+    outputs: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -299,6 +299,11 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(str(d) for d in tensor.shape[1:] or tensor.shape)
 
 
+def _shapes(op: Op) -> str:
+    inputs, outputs = (" + ".join(map(_shape, of)) for of in (op.inputs, op.outputs))
+    return f"{inputs} -> {outputs}"
+
+
 class _Writer:
     """Collects functions and tables while the stages are laid out, so that equal ones are written once."""
 
@@ -311,7 +316,7 @@ class _Writer:
     def stage(self, number: int, stage: Stage) -> StageText:
         """One stage with its exit check and its softmax."""
         exit_ = stage.exit
-        steps = tuple(self.step(op, self.at(op.output)) for op in stage.ops)
+        steps = tuple(self.step(op, *map(self.at, op.outputs)) for op in stage.ops)
         scored = exit_.logits is not None and exit_.scores is not exit_.logits
         answering = self.graph.producer(exit_.scores) if scored else None
         softmax = self.step(answering, "result->scores") if answering is not None else None
@@ -341,8 +346,8 @@ class _Writer:
         """The C expression of a tensor's address."""
         return f"arena + {self.plan.offsets[tensor.index]}"
 
-    def step(self, op: Op, output: str) -> Step:
-        """The call that computes `op` into the C expression `output`."""
+    def step(self, op: Op, *outputs: str) -> Step:
+        """The call that computes `op` into the C expressions `outputs`."""
         call = self.plan.calls[op.index]
         place = f"{op.index} {op.name}"
         tables = tuple(self.table(t, f"op{op.index}_{t.name}", f"{place}: {t.name}") for t in call.tables)
@@ -350,20 +355,19 @@ class _Writer:
         return Step(
             index=op.index,
             function=self.function(call, op).name,
-            arguments=(*(self.at(t) for t in op.inputs), output, *scratch, *tables),
-            comment=f"{place} {' + '.join(_shape(t) for t in op.inputs)} -> {_shape(op.output)}",
-            output=output,
-            bytes=op.output.size,
+            arguments=(*(self.at(t) for t in op.inputs), *outputs, *scratch, *tables),
+            comment=f"{place} {_shapes(op)}",
+            outputs=tuple((to, tensor.size) for to, tensor in zip(outputs, op.outputs, strict=True)),
         )
 
     def function(self, call: KernelCall, op: Op) -> Function:
         """The specialised function for a call, made on its first use."""
         tables = tuple((t.name, t.ctype) for t in call.tables)
-        key = (call.kernel, call.params, tables, len(op.inputs), call.scratch > 0)
+        key = (call.kernel, call.params, tables, len(op.inputs), len(op.outputs), call.scratch > 0)
         if key not in self.functions:
             number = sum(f.call.kernel == call.kernel for f in self.functions.values())
-            comment = f"{op.name} {' + '.join(_shape(t) for t in op.inputs)} -> {_shape(op.output)}"
-            self.functions[key] = Function(f"{call.symbol}_{number}", comment, call, len(op.inputs))
+            comment, arity = f"{op.name} {_shapes(op)}", (len(op.inputs), len(op.outputs))
+            self.functions[key] = Function(f"{call.symbol}_{number}", comment, call, *arity)
         return self.functions[key]
 
     def table(self, table: Table, name: str, comment: str) -> str:

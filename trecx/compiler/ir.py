@@ -101,16 +101,17 @@ class Table:
 class KernelCall:
     """How the generated C computes one op.
 
-    Calls `trecx_<kernel>(inputs..., output, [scratch,] tables..., (trecx_<kernel>_params){.field = value, ...})` of
+    Calls `trecx_<kernel>(inputs..., outputs..., [scratch,] tables..., (trecx_<kernel>_params){.field = value, ...})` of
     `firmware/kernels/<kernel>.h`, where a variant's kernel is `<variant>/<op>` and its functions start with
     `trecx_<variant>_<op>`. `params` are literals, so the C compiler specialises the kernel; ops with the same kernel
     and params share one specialised function. A kernel for any number of inputs takes them as one array of pointers
-    (`input_array`); its params may set array elements (`.field[1]`).
+    (`input_array`), one for any number of outputs so takes those (`output_array`); their params may set array elements
+    (`.field[1]`).
 
     `scratch` is the kernel's working memory in bytes, part of the arena, 4-byte aligned; it takes the pointer only
     where that is above 0. `distances` says, per input, how far the output may run into it: the kernel is exact wherever
     the input starts at least that many bytes above the output's start (0: in place). None, or no entry, means the two
-    must not overlap.
+    must not overlap. Where there are several outputs none may overlap an input.
     """
 
     kernel: str
@@ -119,6 +120,7 @@ class KernelCall:
     input_array: bool = False
     scratch: int = 0
     distances: tuple[int | None, ...] = ()
+    output_array: bool = False
 
     @property
     def symbol(self) -> str:

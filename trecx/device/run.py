@@ -4,6 +4,7 @@ import re
 import signal
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -70,10 +71,16 @@ def run_host(
 
 
 def layer_outputs(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[int, np.ndarray]:
-    """Output of every operator that one input ran through, int8 flat, by the operator's index in the model file."""
+    """Outputs of every operator that one input ran through, int8 flat, by the operator's index in the model file.
+
+    Those of an operator with several follow one another.
+    """
     sample = _check(build.model, one_input[np.newaxis], limits)
     written = _trace(build, sample.tobytes(), limits, ("--tensors",), HOST_TIMEOUT_S)
-    return {index: np.frombuffer(data, np.int8) for index, data in _records(written) if index != ANSWER_INDEX}
+    found: dict[int, bytes] = {}
+    for index, data in _records(written):
+        found[index] = found.get(index, b"") + data
+    return {index: np.frombuffer(data, np.int8) for index, data in found.items() if index != ANSWER_INDEX}
 
 
 def run_qemu(
@@ -130,7 +137,10 @@ def profile(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[
     if not re.fullmatch(r"(\d+:\d+(,|$))*", told):
         raise TrecxError(f"The device answered 'operators' with {told}.")
     counted = (entry.split(":") for entry in told.split(",") if entry)
-    return {int(index): round(int(ticks) * per_tick) for index, ticks in counted}
+    found: Counter[int] = Counter()
+    for index, ticks in counted:
+        found[int(index)] += round(int(ticks) * per_tick)
+    return dict(found)
 
 
 def self_test(build: Build) -> int:

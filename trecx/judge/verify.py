@@ -23,15 +23,18 @@ PATTERNS = (
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the `.tflite` for layer-by-layer comparison: its position, name and output tensor's index.
+    """An output of an operator, to compare layer by layer: the operator's position and name, and the tensor's index.
 
-    `channels` are those that the compiled program computes, in the order of its output; None is all.
+    `channels` are those that the compiled program computes, in the order of its output; None is all. `begin` and `end`
+    say where the output lies among the bytes of all of the operator's.
     """
 
     index: int
     name: str
     tensor: int
     channels: tuple[int, ...] | None = None
+    begin: int = 0
+    end: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +157,8 @@ def pair_layers(
         if operator.index in dumps and operator.tensor in expected:
             whole, channels = expected[operator.tensor], operator.channels
             wanted = whole if channels is None else whole[..., list(channels)]
-            yield Layer(operator.index, operator.name, wanted, dumps[operator.index], channels)
+            actual = dumps[operator.index][operator.begin : operator.end]
+            yield Layer(operator.index, operator.name, wanted, actual, channels)
 
 
 def first_difference(layers: Iterable[Layer]) -> Difference | None:

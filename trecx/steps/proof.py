@@ -1,11 +1,12 @@
 """The verify step: every target's program against the oracle, sample by sample, both exits and the exit taken."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from trecx.compiler.ir import Op
 from trecx.compiler.plan import split
 from trecx.console import Step
 from trecx.device import run as device
@@ -107,9 +108,15 @@ def oracle(pair: Pair, chosen: Inputs, step: Step) -> Trace:
 
 def second_opinion(pair: Pair, chosen: Inputs, step: Step) -> SecondOpinion:
     """What LiteRT's reference kernels say to the first samples, operator by operator."""
-    nodes = [Node(op.index, op.name, tuple(t.index for t in op.inputs), op.output.index) for op in pair.graph.ops]
+    nodes = [opinion_node(op) for op in pair.graph.ops]
     with step.progress("second opinion"):
         return ask(pair.content, nodes, chosen.samples[:ASKED])
+
+
+def opinion_node(op: Op) -> Node:
+    """An operator as the second opinion sees it."""
+    inputs, outputs = (tuple(tensor.index for tensor in of) for of in (op.inputs, op.outputs))
+    return Node(op.index, op.name, inputs, outputs)
 
 
 def answers(pair: Pair, program: Build, chosen: Inputs, step: Step) -> tuple[Trace, int]:
@@ -138,13 +145,22 @@ def compare(pair: Pair, program: Build, chosen: Inputs, expected: Trace, actual:
     )
 
 
+def outputs(op: Op) -> Iterator[Operator]:
+    """An operator for layer-by-layer comparison, once per output."""
+    begin = 0
+    for tensor in op.outputs:
+        end = None if tensor is op.outputs[-1] else begin + tensor.size
+        yield Operator(op.index, op.name, tensor.index, tensor.channels, begin, end)
+        begin += tensor.size
+
+
 def layers(pair: Pair, program: Build, chosen: Inputs) -> Callable[[int], Iterable[Layer]]:
     """Outputs of every operator for one sample, as the oracle and the program compute them."""
     computed = [op for stage in split(pair.optimised) for op in stage.ops]
     scores = [e.scores for e in pair.optimised.exits if e.logits is not None]
     answering = [op for tensor in scores if (op := pair.optimised.producer(tensor)) not in computed]
     every = [op for op in (*computed, *answering) if op is not None]
-    operators = [Operator(op.index, op.name, op.output.index, op.output.channels) for op in every]
+    operators = [operator for op in every for operator in outputs(op)]
     decisions, exits = len(pair.limits), len(pair.graph.exits)
 
     def of_sample(sample: int) -> Iterable[Layer]:

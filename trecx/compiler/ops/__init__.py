@@ -15,6 +15,7 @@ from trecx.compiler.ops.pad import Pad
 from trecx.compiler.ops.quantize import Quantize
 from trecx.compiler.ops.reshape import Reshape
 from trecx.compiler.ops.softmax import Softmax
+from trecx.compiler.ops.split import Split
 from trecx.compiler.ops.strided_slice import StridedSlice
 
 OPS: dict[int, type[Op]] = {
@@ -29,6 +30,7 @@ OPS: dict[int, type[Op]] = {
     BuiltinOperator.SOFTMAX: Softmax,
     BuiltinOperator.CONCATENATION: Concatenation,
     BuiltinOperator.STRIDED_SLICE: StridedSlice,
+    BuiltinOperator.SPLIT: Split,
     BuiltinOperator.PAD: Pad,
     BuiltinOperator.QUANTIZE: Quantize,
 }

@@ -33,13 +33,14 @@ class Inspection:
         if self.problems:
             raise Refused(self.problems)
 
-    def operands(self, least: int, most: int | None = None) -> None:
-        """Refuse at once a node without the operands that the operator is made of."""
+    def operands(self, least: int, most: int | None = None, outputs: int = 1) -> None:
+        """Refuse at once a node without the operands that the operator is made of, or with more than `outputs`."""
         most = most or least
         count = len(self.node.inputs)
         wanted = str(least) if least == most else f"{least} to {most}"
         self.require(least <= count <= most, f"has {count} inputs; supported: {wanted}")
-        self.require(len(self.node.outputs) == 1, f"has {len(self.node.outputs)} outputs; supported: 1")
+        made, supported = len(self.node.outputs), "1" if outputs == 1 else f"1 to {outputs}"
+        self.require(1 <= made <= outputs, f"has {made} outputs; supported: {supported}")
         self.finish()
 
     def options(self, kind: type[_Options]) -> _Options:
@@ -60,9 +61,9 @@ class Inspection:
         self._value(tensor, f"input {position}", ranks)
         return tensor
 
-    def output(self, ranks: tuple[int, ...] = (2, 3, 4)) -> Tensor:
-        """The int8 output."""
-        tensor = self.node.outputs[0]
+    def output(self, ranks: tuple[int, ...] = (2, 3, 4), part: int = 0) -> Tensor:
+        """The int8 output, or one of several."""
+        tensor = self.node.outputs[part]
         self.require(tensor.data is None, "its output is a constant")
         self._value(tensor, "output", ranks)
         return tensor
