@@ -1,0 +1,100 @@
+"""BranchyNet and EENet from a training on a small task to firmware that is proven, with thresholds of their own."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tf_keras")
+
+from branching_task import CLASSES, DATA, TASK
+
+from trecx import decision
+from trecx import exits as door
+from trecx.compiler.target import CORTEX_M4, HOST
+from trecx.console import Console
+from trecx.device.build import build
+from trecx.judge.calibrate import calibrate
+from trecx.learn.exits.branchynet import BranchyNet
+from trecx.learn.exits.eenet import EENet
+from trecx.learn.quantize import quantize
+from trecx.learn.settings import QuantizeSettings, TrainSettings
+from trecx.learn.train import train
+from trecx.steps import pair as pairs
+from trecx.steps import proof
+from trecx.steps.answers import answer
+from trecx.steps.data import quantized
+from trecx.steps.firmware import compile_for
+
+SETTINGS = TrainSettings(backbone_epochs=4, epochs=8, batch=20, learning_rate=5e-3, schedule="cosine")
+
+
+@pytest.fixture(scope="module", params=[BranchyNet(("one", "two")), EENet(("one", "three"), 0.5)], ids=lambda m: m.name)
+def found(request, tmp_path_factory):
+    """The method, its calibrated pair, and its answers to the test samples with no exit open."""
+    method, folder = request.param, tmp_path_factory.mktemp(request.param.name)
+    train(TASK, DATA, method, SETTINGS, folder / "train", lambda done, total: None)
+    quantize(TASK, DATA, method, folder / "train", folder, QuantizeSettings(samples=50), lambda done, total: None)
+    model = folder / "branching.tflite"
+    spec = door.Exits(
+        TASK.name,
+        method.name,
+        model.name,
+        door.sha256(model),
+        TASK.classes,
+        method.exit_specs(),
+        otherwise=method.otherwise,
+    )
+    pair = pairs.bind(model, spec)
+    with Console(quiet=True).step("answers") as step:
+        answered = answer(pair, DATA.validation, pair.limits, step, "validation")
+    chosen = calibrate(answered, pair.decisions, points=10, confidence=0.5)
+    thresholds = {n: t for n, t in zip(method.exits, chosen.thresholds, strict=False) if t is not None}
+    spec = replace(spec, operating_points=(door.OperatingPoint("calibrated", thresholds),))
+    spec.write(folder / "exits.json")
+    return method, pairs.read(folder), answered
+
+
+def test_exits_json_names_criteria_and_gates(found):
+    method, pair, _ = found
+    early = pair.exits.exits[:-1]
+    if method.gated:
+        assert [(e.criterion, e.gate) for e in early] == [("gate", "early1_gate"), ("gate", "early2_gate")]
+    else:
+        assert [(e.criterion, e.gate) for e in early] == [("entropy", None)] * 2
+    assert pair.exits.method == method.name and pair.exits.otherwise == "final"
+    assert [type(one).name for one in pair.decisions] == [method.criterion] * 2
+
+
+def test_no_sample_leaves_at_the_strictest_threshold_all_at_the_loosest_and_never_fewer_between(found):
+    method, pair, trace = found
+    statistics = decision.statistics(pair.decisions, []) if trace.statistics is None else trace.statistics
+    # Entropy leaves below its threshold, a gate above: from strict to loose.
+    grid = np.linspace(0, np.log(CLASSES) + 0.01, 30) if method.criterion == "entropy" else np.linspace(0.999, 1e-3, 30)
+    rates = []
+    for threshold in grid:
+        limits = tuple(one.limit(float(threshold)) for one in pair.decisions)
+        rates.append(float((decision.exit_taken(statistics, limits, 3) < 2).mean()))
+    assert rates == sorted(rates) and rates[-1] > rates[0]
+    never, always = (decision.NEVER,) * 2, (decision.ALWAYS,) * 2
+    assert (decision.exit_taken(statistics, never, 3) == 2).all()
+    assert (decision.exit_taken(statistics, always, 3) == 0).all()
+    if method.criterion == "entropy":
+        assert rates[0] == 0 and rates[-1] == 1
+
+
+@pytest.mark.parametrize("target", [HOST, CORTEX_M4], ids=lambda t: t.name)
+def test_the_firmware_is_bit_exact_at_every_exit_and_at_the_calibrated_thresholds(found, target, tmp_path):
+    _, pair, _ = found
+    if not shutil.which(target.compiler) or (target.emulator and not shutil.which(target.emulator[0])):
+        pytest.skip(f"needs {target.compiler}")
+    samples = quantized(DATA.test, pair.graph.input)
+    with Console(quiet=True).step("proof") as step:
+        chosen = proof.Inputs("test samples", samples)
+        program = build(compile_for(pair, pair.optimised, target, tmp_path / "c", "time"), target, tmp_path / "out")
+        actual, _ = proof.answers(pair, program, chosen, step)
+        expected = proof.oracle(pair, chosen, step)
+        verdict = proof.compare(pair, program, chosen, expected, actual)
+    assert (verdict.mismatches, verdict.message) == (0, "")
+    assert len(set(actual.exit_taken.tolist())) > 1  # some leave early, some do not
