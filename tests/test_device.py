@@ -2,7 +2,11 @@
 
 import os
 import shutil
+import signal
 import stat
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -236,3 +240,29 @@ def test_serving_names_the_port_and_an_emulator_that_ends_is_an_error(host: Buil
     silent = script(tmp_path / "silent", "echo no pty here")
     with pytest.raises(TrecxError, match="no pty here"):
         serve(replace(host, target=replace(host.target, emulator=(str(silent),))), said.append)
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_an_emulator_dies_with_the_program_that_started_it(host: Build, tmp_path: Path, ended_by: int) -> None:
+    told = "echo 'char device redirected to /dev/pts/7 (label serial0)'; exec sleep 600"
+    emulator = script(tmp_path / "emulator", f"echo $$ > {tmp_path}/pid; {told}")
+    code = (
+        "import sys, pathlib; from dataclasses import replace; from trecx.compiler.target import HOST\n"
+        "from trecx.device.build import load; from trecx.device.serve import serve\n"
+        f"host = load(pathlib.Path({str(host.elf.parent)!r}), HOST)\n"
+        f"serve(replace(host, target=replace(HOST, emulator=({str(emulator)!r},))), lambda t: print(t, flush=True))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as serving:
+        assert serving.stdout is not None and b"/dev/pts/7" in serving.stdout.readline()
+        serving.send_signal(ended_by)
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has reaped yet does not."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,8 +1,11 @@
-"""Firmware in an emulator, its serial port in our hands; the emulator never outlives the `with` block."""
+"""Firmware in an emulator, its serial port in our hands; the emulator never outlives the `with` block, nor us."""
 
+import ctypes
 import re
 import select
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +18,8 @@ from trecx.device.console import Console
 from trecx.errors import TrecxError
 
 PTY_TIMEOUT_S = 20
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,13 @@ def _start(build: Build, serial: str, options: tuple[str, ...], errors: int) -> 
     command = (toolchain.require(program), *machine, "-display", "none", "-monitor", "none", "-serial", serial)
     command += (*options, "-kernel", str(build.elf))
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0, preexec_fn=_die_with_us)
+
+
+def _die_with_us() -> None:
+    """Ask the kernel to end the emulator however we end: by SIGTERM, SIGHUP or SIGKILL no `finally` runs."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
