@@ -18,7 +18,6 @@ from trecx.bench import peers
 from trecx.bench.measure import ClassCost, Figures, Model
 
 FORMAT = "trecx-bench/1"
-OURS = "trecx"
 NARROWEST = 132
 LAYER_PEERS = ("CMSIS-NN", "TFLM")
 

@@ -6,7 +6,7 @@ from typing import Any
 from trecx.judge.files import written_whole
 
 # Okabe and Ito's palette: told apart with any colour vision, and by lightness in print.
-BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+BLUE, VERMILION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
 PLAIN, QUIET, GRID = "#444444", "#8a8a8a", "#e8e8e8"
 # File formats with the metadata that would make equal pictures unequal bytes.
 PNG: tuple[str, dict[str, None]] = ("png", {"Software": None})

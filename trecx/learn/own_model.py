@@ -51,7 +51,6 @@ class Facts:
     shape: tuple[int, ...]
     classes: int
     exits: tuple[str, ...]
-    parameters: int
     taps: tuple[Tap, ...]
 
     @property
@@ -104,7 +103,7 @@ def facts(path: Path) -> Facts:
     model = _read(path)
     names = exit_names(len(model.outputs))
     taps = _taps(model) if len(names) == 1 else ()
-    return Facts(tuple(model.input_shape[1:]), int(model.outputs[0].shape[-1]), names, model.count_params(), taps)
+    return Facts(tuple(model.input_shape[1:]), int(model.outputs[0].shape[-1]), names, taps)
 
 
 def backbone(path: Path) -> Callable[[Any], Backbone]:
