@@ -7,6 +7,7 @@ Both interpreters are C++ that trusts its input and aborts the process on a malf
 models that the compiler has already read and accepted; `isolated` keeps even an abort away from the caller.
 """
 
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +25,8 @@ from trecx.judge.trace import Reading, Trace
 
 Progress = Callable[[int, int], None]
 _PROGRESS_STEP = 16
+# What the interpreters and the flatbuffers' own reader raise on damaged files.
+_REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, struct.error)
 
 
 def tflm_version() -> str:
@@ -81,14 +84,19 @@ def litert_tensors(model: bytes, sample: np.ndarray) -> dict[int, np.ndarray]:
     return {index: np.array(interpreter.get_tensor(index), np.int8) for index in _operator_outputs(model)}
 
 
-def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of this module in a process of its own, so that an interpreter's abort is an error message.
+def isolated(function: Callable[..., Any], *arguments: Any, timeout_s: float | None = None) -> Any:
+    """Call a function of a module in a process of its own, so that an interpreter's abort is an error message.
 
-    `progress` cannot cross; leave it out. Costs about half a second for the new process.
+    `progress` cannot cross; leave it out. Costs about half a second for the new process, which ends after `timeout_s`.
     """
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        running = pool.submit(function, *arguments)
         try:
-            return pool.submit(function, *arguments).result()
+            return running.result(timeout_s)
+        except TimeoutError as error:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            raise TrecxError(f"The reference interpreter took over {timeout_s:.0f} s.") from error
         except BrokenProcessPool as error:
             raise TrecxError(
                 "The reference interpreter crashed on this model.",
@@ -117,7 +125,7 @@ def _trace(
             if progress and done % _PROGRESS_STEP == 0:
                 progress(done, len(inputs))
             rows.append(answer(sample))
-    except (RuntimeError, ValueError) as error:
+    except _REFUSALS as error:
         raise TrecxError(f"The reference interpreter cannot run this model: {error}.") from error
     if progress:
         progress(len(inputs), len(inputs))
@@ -147,13 +155,13 @@ def _tflm(model: bytes) -> Any:
         )
     from tflite_micro import runtime
 
-    # With every tensor preserved nothing shares memory: room for all of them, 16-byte aligned, and the bookkeeping.
-    arena = sum(prod(shape) + 64 for shape in _activations(model).values()) + 4 * len(model) + 2**18
     try:
+        # With every tensor preserved nothing shares memory: room for all of them, 16-byte aligned, and the bookkeeping.
+        arena = sum(prod(shape) + 64 for shape in _activations(model).values()) + 4 * len(model) + 2**18
         return runtime.Interpreter.from_bytes(
             model, arena_size=arena, intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors
         )
-    except (RuntimeError, ValueError) as error:
+    except _REFUSALS as error:
         raise TrecxError(f"TFLM refuses this model: {error}.") from error
 
 
@@ -169,7 +177,7 @@ def _litert(model: bytes) -> Any:
             experimental_preserve_all_tensors=True,
         )
         interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
+    except _REFUSALS as error:
         raise TrecxError(f"LiteRT refuses this model: {error}.") from error
     return interpreter
 

@@ -80,6 +80,7 @@ KEYS = (
         "runs of FULLY_CONNECTED off by 1: LiteRT rounds it differently, a known difference",
     ),
     ("second_opinion.unexplained, message", "every other difference, and the first of them"),
+    ("second_opinion.unavailable", "why it could not be had, or empty"),
     ("rewrites[].name, count", "exact rewrites of the graph, and how often each applied"),
     ("targets[].name, title, compiler", "target, its readable name, C compiler with version"),
     ("targets[].inputs, samples", "on what instructions were counted, and on how many samples, or null"),

@@ -170,6 +170,8 @@ def _verification(outcome: Verification) -> Text:
 
 
 def _second_opinion(found: SecondOpinion) -> Text:
+    if found.unavailable:
+        return Text.assemble(("no second opinion", "bold yellow"), f" of {found.interpreter}: {found.unavailable}")
     if found.unexplained:
         return Text.assemble((f"{found.interpreter}: DISAGREES ", "bold red"), found.message)
     known = (

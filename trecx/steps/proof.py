@@ -15,7 +15,7 @@ from trecx.device.build import Build
 from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge import reference
 from trecx.judge.record import forced, record
-from trecx.judge.second_opinion import Node, SecondOpinion, ask
+from trecx.judge.second_opinion import Node, SecondOpinion, opinion
 from trecx.judge.trace import Trace
 from trecx.judge.verify import Layer, Operator, Verification, pair_layers, structured_inputs, verify
 from trecx.run import write_json
@@ -76,15 +76,16 @@ def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step
         raise ToolMissing(not_run or "There is no program to verify.", "Install what is missing and verify again.")
     write_json(out / RESULT, [asdict(v) for v in found])
     write_json(out / NOT_RUN, not_run)
-    opinion = second_opinion(pair, sets[0], step)
-    write_json(out / OPINION, asdict(opinion))
+    second = second_opinion(pair, sets[0], step)
+    write_json(out / OPINION, asdict(second))
     write_json(out / COSTS, {name: asdict(cost) for name, cost in costs.items()})
     wrong = [v.message for v in found if v.mismatches]
-    if opinion.unexplained:
-        wrong.append(f"The oracle and {opinion.interpreter} disagree: {opinion.message}.")
+    if second.unexplained:
+        wrong.append(f"The oracle and {second.interpreter} disagree: {second.message}.")
     if wrong:
         raise AnswerIsNo(wrong, "The generated C and the oracle disagree; this build must not be used.")
     step.outcome = "bit-exact: " + ", ".join(f"{v.samples:,} {v.inputs} on {v.target}" for v in found)
+    step.outcome += "; no second opinion" if second.unavailable else ""
 
 
 def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
@@ -110,7 +111,7 @@ def second_opinion(pair: Pair, chosen: Inputs, step: Step) -> SecondOpinion:
     """What LiteRT's reference kernels say to the first samples, operator by operator."""
     nodes = [opinion_node(op) for op in pair.graph.ops]
     with step.progress("second opinion"):
-        return ask(pair.content, nodes, chosen.samples[:ASKED])
+        return opinion(pair.content, nodes, chosen.samples[:ASKED])
 
 
 def opinion_node(op: Op) -> Node:
