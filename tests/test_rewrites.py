@@ -18,6 +18,7 @@ from trecx.compiler.ops.pad import Pad
 from trecx.compiler.ops.pooling import Pool2D
 from trecx.compiler.ops.product import Dense, Product
 from trecx.compiler.ops.quantize import Quantize
+from trecx.compiler.ops.split import Split
 from trecx.compiler.ops.strided_slice import StridedSlice
 from trecx.compiler.plan import split
 from trecx.compiler.rewrites import channels, constants
@@ -73,7 +74,7 @@ def test_a_channel_called_constant_has_that_value_in_the_oracle(tmp_path):
                 fixed = values[index] != VARIES
                 assert (tensor[..., fixed] == values[index][fixed]).all(), (seed, index)
     told = {op for op in OPS.values() if op.constants is not Op.constants}
-    assert reached >= told - {FullyConnected}
+    assert reached >= told - {FullyConnected, Split}  # test_split.py has networks that split
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -12,12 +12,14 @@ from test_end_to_end import oracle, read, samples, write
 from test_rewrites import verdict
 from vectors import executors
 
-from trecx.compiler.ir import Node, Tensor
+from trecx.compiler.ir import VARIES, Node, Tensor
 from trecx.compiler.ops.split import Split
 from trecx.compiler.plan import plan_memory
+from trecx.compiler.rewrites.constants import constants
 from trecx.compiler.target import CORTEX_M4, HOST
 from trecx.device.build import Options, build
 from trecx.device.run import run_qemu
+from trecx.judge import reference
 from trecx.judge.record import record
 from trecx.steps import proof
 from trecx.steps.proof import ASKED, Inputs, ask, compare
@@ -81,6 +83,20 @@ def test_a_network_that_splits_on_the_cortex_m4(tmp_path):
     chosen = Inputs("synthetic", samples(found, 8))
     actual = record(lambda x, limits: run_qemu(program, x, limits), chosen.samples, found.limits)
     assert compare(found, program, chosen, oracle(found, chosen.samples), actual).mismatches == 0
+
+
+def test_a_constant_channel_stays_one_through_a_split(tmp_path):
+    reached = 0
+    for seed in SEEDS:
+        (tmp_path / str(seed)).mkdir()
+        found = read(tmp_path / str(seed), seed, splitting)
+        values = constants(found.graph)
+        known = {tensor.index for op in found.graph.ops if isinstance(op, Split) for tensor in op.outputs}
+        for index, tensor in reference.tflm_tensors(found.content, samples(found, 1)[0]).items():
+            fixed = values[index] != VARIES
+            assert (tensor[..., fixed] == values[index][fixed]).all()
+            reached += int(fixed.sum()) if index in known else 0
+    assert reached > 10
 
 
 def test_layers_and_the_second_opinion_know_every_output(tmp_path):

@@ -12,7 +12,7 @@
 #include "kernels/quantize.h"
 #include "kernels/softmax.h"
 
-/* Called after every operator with its index in the model file, its output and the output's bytes;
+/* Called after every operator, for each of its outputs, with its index in the model file, the output and its bytes;
  * define it to look inside (layer-by-layer comparison, profiling). */
 #ifndef TRECX_HOOK
 #define TRECX_HOOK(index, data, bytes) ((void)0)

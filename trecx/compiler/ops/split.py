@@ -6,6 +6,7 @@ from math import prod
 from typing import Self
 
 import numpy as np
+from ai_edge_litert.schema_py_generated import SplitOptionsT
 
 from trecx.compiler.ir import KernelCall, Moved, Node, Op, Tensor, View
 from trecx.compiler.ops.inspection import Inspection
@@ -28,11 +29,13 @@ class Split(Op):
         """Input 0 is the constant axis, input 1 the value; a negative axis counts from the end."""
         inspection = Inspection(node)
         inspection.operands(2, outputs=MAX_PARTS)
+        options = inspection.options(SplitOptionsT)
         source = inspection.activation(1)
         outputs = tuple(inspection.output(part=k) for k in range(len(node.outputs)))
         inspection.same_quantization(source, *outputs)
         (given,) = inspection.integers(0, "axis", 1)
         rank, parts = len(source.shape), len(outputs)
+        inspection.require(options.numSplits == parts, f"says {options.numSplits} parts and has {parts} outputs")
         axis = given + rank if given < 0 else given
         inspection.require(1 <= axis < rank, f"splits along axis {given}; supported: any but the batch")
         inspection.finish()
