@@ -1,6 +1,8 @@
 """A run directory: steps are whole or absent, and unchanged steps are not run again."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -114,12 +116,80 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         runs.create(tmp_path / "file" / "kws", {})
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "trecx-run/1"}', '{"format": "else", "steps": {}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "trecx-run/1"}', '{"format": "else", "settings": {}}'])
 def test_a_damaged_run_json_is_refused(tmp_path, content):
     run = runs.create(tmp_path / "kws", {})
     (run.path / "run.json").write_text(content)
     with pytest.raises(TrecxError, match=r"run\.json"):
-        run.fingerprint("train")
+        run.document  # noqa: B018
+
+
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from trecx import run as runs
+
+path, settings, text, moment = Path(sys.argv[1]), {"optimize": sys.argv[2]}, sys.argv[2], int(sys.argv[3])
+passed = 0
+
+def dies(function):
+    def called(*arguments, **more):
+        global passed
+        passed += 1
+        if passed == moment:
+            os._exit(9)
+        return function(*arguments, **more)
+    return called
+
+for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "write_text"), (Path, "mkdir"), (shutil, "rmtree")):
+    setattr(owner, name, dies(getattr(owner, name)))
+run = runs.create(path, settings)
+with run.working():
+    run.step("compile", text * 16, lambda folder: (folder / "net.c").write_text(text))
+"""
+
+
+@pytest.mark.parametrize("moment", range(1, 25))
+def test_wherever_a_command_is_killed_no_content_has_the_stamp_of_another(moment, tmp_path):
+    """`time` is there, `flash` is killed at the so many'th change of the file system, and `time` is asked for again."""
+    path = tmp_path / "kws"
+    run = runs.create(path, {"optimize": "time"})
+    run.step("compile", "time" * 16, write_c("time"))
+    done = subprocess.run([sys.executable, "-c", KILLED, path, "flash", str(moment)])
+    assert done.returncode in (0, 9)
+    kept = run.folder("compile") / "net.c"
+    stamp = run.fingerprint("compile")
+    assert stamp is None or kept.read_text() * 16 == stamp
+    run = runs.create(path, {"optimize": "time"})
+    with run.working():
+        run.step("compile", "time" * 16, write_c("time"))
+    assert kept.read_text() == "time" and run.fingerprint("compile") == "time" * 16
+    assert sorted(p.name for p in run.path.iterdir() if p.name != ".run.json.partial") == [
+        ".lock",
+        "compile",
+        "run.json",
+    ]
+
+
+def test_the_moments_of_the_test_above_reach_to_the_end(tmp_path):
+    ends = [
+        subprocess.run([sys.executable, "-c", KILLED, tmp_path / str(k), "flash", str(k)]).returncode for k in (1, 25)
+    ]
+    assert ends == [9, 0]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_command_that_is_stopped_behind_the_swap_keeps_the_settings_of_what_is_there(error, tmp_path, monkeypatch):
+    runs.create(tmp_path / "kws", {"optimize": "time"}).step("compile", "time" * 16, write_c("time"))
+    run = runs.create(tmp_path / "kws", {"optimize": "flash"})
+    with pytest.raises((KeyboardInterrupt, OSError)), run.working():
+        run.step("compile", "flash" * 16, write_c("flash"))
+        raise error
+    assert run.document["settings"] == {"optimize": "flash"} and run.fingerprint("compile") == "flash" * 16
+
+
+def write_c(text):
+    return lambda folder: (folder / "net.c").write_text(text)
 
 
 def test_two_programs_do_not_work_in_one_run(tmp_path):

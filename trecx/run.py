@@ -1,7 +1,8 @@
 """A run directory: one folder per step, replaced whole or not at all, and left alone while its inputs are the same.
 
-`run.json` keeps the settings of the run and, per step, a fingerprint of everything the step read: its own settings,
-its input files, and the program itself.
+`run.json` keeps the settings of the run. A step's folder holds, as `.stamp`, a fingerprint of everything the step read:
+its own settings, its input files, and the program itself. The stamp comes and goes with what it stamps: whatever ends
+a command, no folder has the stamp of another content.
 """
 
 import fcntl
@@ -9,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from trecx.errors import TrecxError
 from trecx.resources import PACKAGE, folder
 
 FORMAT = "trecx-run/1"
+STAMP = ".stamp"
 SOURCES = (".py", ".j2", ".c", ".h", ".ld")
 
 
@@ -46,14 +48,21 @@ class Run:
                 f"{self.path / 'run.json'} cannot be read: {error}.", "Build into a new folder."
             ) from error
         shaped = isinstance(document, dict) and document.get("format") == FORMAT
-        if not shaped or not all(isinstance(document.get(key), dict) for key in ("settings", "steps")):
+        if not shaped or not isinstance(document.get("settings"), dict):
             raise TrecxError(f"{self.path / 'run.json'} is not of format {FORMAT}.", "Build into a new folder.")
         return document
 
     def fingerprint(self, step: str) -> str | None:
         """The fingerprint a finished step left behind; None where it has not run."""
-        stamp = self.document["steps"].get(step)
-        return stamp if isinstance(stamp, str) and self.folder(step).is_dir() else None
+        return self.stamps().get(step)
+
+    def stamps(self) -> dict[str, str]:
+        """The fingerprint of every finished step, by its folder's name."""
+        found = {}
+        for stamp in sorted(self.path.glob(f"[!.]*/{STAMP}")):
+            with suppress(OSError, ValueError):
+                found[stamp.parent.name] = stamp.read_text(encoding="utf-8")
+        return found
 
     def step(self, name: str, fingerprint: str, work: Callable[[Path], None], resumable: bool = False) -> bool:
         """Let `work` fill the folder of a step and put it in place; False where it already is up to date.
@@ -61,29 +70,27 @@ class Run:
         `work` receives an empty folder beside the final one. If it fails, the old folder stays as it was; only what a
         resumable step has begun is kept, and handed back to the next attempt with the same fingerprint.
         """
-        if self.fingerprint(name) == fingerprint:
-            return False
+        done = self.fingerprint(name) == fingerprint
         partial = self.path / f".{name}.{fingerprint[:16]}.partial"
         for stale in self.path.glob(f".{name}.*.partial"):
-            if stale != partial or not resumable:
+            if not resumable or not (done or stale == partial):
                 shutil.rmtree(stale)
+        if done:
+            return False
         partial.mkdir(exist_ok=True)
         try:
             work(partial)
+            (partial / STAMP).write_text(fingerprint, encoding="utf-8")
         except BaseException:
             if not resumable or not any(partial.iterdir()):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         self._replace(name, partial)
-        document = self.document
-        document["steps"][name] = fingerprint
-        write_json(self.path / "run.json", document)
         return True
 
     def choose(self, settings: dict[str, Any]) -> None:
         """Keep these settings from now on."""
-        steps = self.document["steps"] if (self.path / "run.json").exists() else {}
-        write_json(self.path / "run.json", {"format": FORMAT, "settings": settings, "steps": steps})
+        write_json(self.path / "run.json", {"format": FORMAT, "settings": settings})
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -92,11 +99,11 @@ class Run:
         A fresh run goes away again, unless an unfinished training is in it.
         """
         with self.lock():
-            before = self.document["steps"]
+            before = self.stamps()
             try:
                 yield
             except BaseException:
-                finished = self.document["steps"]
+                finished = self.stamps()
                 if self.previous is not None and finished == before:
                     self.choose(self.previous)
                 if self.fresh and not finished and not any(self.path.glob(".*.partial")):
@@ -162,7 +169,10 @@ def fingerprint(settings: object, inputs: Iterable[Path], code: Iterable[str] = 
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    """The files of a folder but its stamp, which says where they come from and not what they are; or the file."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != STAMP)
 
 
 def write_json(path: Path, document: object) -> None:
