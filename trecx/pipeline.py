@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trecx import exits as door
+from trecx import machine
 from trecx import run as runs
 from trecx.compiler.emit import check_name, usable
 from trecx.console import Console, Step
@@ -265,7 +266,8 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
         "quantize": ((s.name, s.scheme, s.seed, s.epochs), LEARN),
         "calibrate": ((s.points, s.confidence, s.against), (*LEARN, *JUDGE)),
         "model": ((s.task, s.exit), ()),
-        "compile": ((s.name, s.task, s.targets, s.optimize, tools), COMPILE),
+        # What somebody else built is built again, because it will be run.
+        "compile": ((s.name, s.task, s.targets, s.optimize, tools, machine.identity()), COMPILE),
         "verify": ((s.samples, s.targets, data, tools), JUDGE),
         "evaluate": ((data,), JUDGE),
         "report": ((s.task, s.targets), JUDGE),

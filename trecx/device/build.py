@@ -129,10 +129,17 @@ def load(out: Path, target: Target) -> Build | None:
     try:
         record = json.loads((out / RECORD).read_text())
         sizes = Sizes(**{**record["sizes"], "sections": tuple((n, s) for n, s in record["sizes"]["sections"])})
-        found = Build(target, record["program"], out / record["elf"], Interface(**record["model"]), sizes)
+        found = Build(target, record["program"], out / _plain(record["elf"]), Interface(**record["model"]), sizes)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return found if record.get("target") == target.name and found.elf.is_file() else None
+
+
+def _plain(name: str) -> str:
+    """The name of a file that lies beside its record; ValueError for any other path."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise ValueError(f"{name!r} is not the name of a file")
+    return name
 
 
 @dataclass(frozen=True)

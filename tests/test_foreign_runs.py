@@ -1,0 +1,70 @@
+"""A run directory that somebody sends: nothing in it is run that was not built here."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from networks import values
+
+from trecx import machine
+from trecx.cli import main
+from trecx.compiler.target import HOST
+from trecx.device.build import RECORD, load
+
+PLANTED = """#!/bin/sh
+touch {marker}
+exec "$0.real" "$@"
+"""
+
+
+@pytest.fixture
+def sent(tmp_path, monkeypatch):
+    """A compiled run from another machine, whose program leaves a mark where it is run."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "theirs"))
+    machine.identity.cache_clear()
+    (tmp_path / "model.tflite").write_bytes(values((3,)))
+    run = tmp_path / "run"
+    done = CliRunner().invoke(main, ["compile", str(tmp_path / "model.tflite"), "--out", str(run), "--target", "host"])
+    assert done.exit_code == 0, done.output
+    program = run / "firmware" / "host" / "build" / "trace"
+    shutil.move(program, f"{program}.real")
+    program.write_text(PLANTED.format(marker=tmp_path / "marker"))
+    program.chmod(0o755)
+    yield run
+    machine.identity.cache_clear()
+
+
+def test_a_program_of_another_machine_is_built_again_before_it_is_run(sent, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
+    machine.identity.cache_clear()
+    done = CliRunner().invoke(main, ["verify", str(sent)])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "marker").exists()
+
+
+def test_the_mark_is_left_where_the_machine_is_the_same(sent, tmp_path):
+    assert CliRunner().invoke(main, ["verify", str(sent)]).exit_code == 0
+    assert (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("name", ["/bin/true", "../trace", "", ".."])
+def test_a_record_that_names_a_program_elsewhere_is_no_build(name, sent):
+    folder = sent / "firmware" / "host" / "build"
+    record = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps({**record, "elf": name}))
+    (folder.parent / "trace").write_text("")
+    assert load(folder, HOST) is None
+
+
+def test_the_secret_is_kept_and_is_nobody_elses_to_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    machine.identity.cache_clear()
+    first = machine.identity()
+    machine.identity.cache_clear()
+    assert machine.identity() == first and len(first) == 64
+    kept = Path(tmp_path / "trecx" / machine.NAME)
+    assert sys.platform == "win32" or kept.stat().st_mode & 0o077 == 0
+    machine.identity.cache_clear()
