@@ -12,6 +12,7 @@ from vectors.cases import DRAW, generate
 
 from trecx.compiler.ir import Node, Op, Quant, Refused, Tensor, View
 from trecx.compiler.ops import OPS
+from trecx.compiler.params import numbers
 
 Change = Callable[[Node], Node]
 
@@ -319,7 +320,7 @@ def test_damaged_nodes_are_refused_or_compiled_but_never_crash(operator):
 def test_views_set_the_stride_that_kernels_read_with():
     op = next(case.op for case in generate("CONV_2D", 20) if case.op.inputs[0].view is None)
     view = replace(op.inputs[0], view=View(5, 0, 77))
-    assert dict(replace(op, inputs=(view,)).call().params)["input_stride"] == 77
+    assert dict(numbers(replace(op, inputs=(view,)).call().params))["input.stride"] == 77
 
 
 def test_a_fully_connected_layer_over_several_rows_is_refused():

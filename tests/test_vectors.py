@@ -19,6 +19,7 @@ from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.kernels import VARIANTS, Kernel, candidates
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
 from trecx.compiler.ops.fully_connected import FullyConnected
+from trecx.compiler.params import numbers
 from trecx.compiler.target import TARGETS, Target
 
 # Cases of an operator: enough for every path of all its kernels, see `test_cases_reach_every_path`.
@@ -131,7 +132,7 @@ PATHS: dict[str, dict[str, tuple[int, ...]]] = {
     "dsp/conv_2d": {"rounding": (0, 1, 2)},
     "dsp/depthwise_conv_2d": {"stride": (1, 2)},
     "mve/conv_2d": {"aligned": FLAG, "padded": FLAG},
-    "mve/depthwise_conv_2d": {"aligned": FLAG, "stride": (1, 2)},
+    "mve/depthwise_conv_2d": {"aligned": FLAG, "rows.stride": (1, 2)},
     "portable/conv_2d": {"excess": FLAG, "narrow": FLAG, "padded": FLAG, "tile": (1, 2)},
     "portable/depthwise_conv_2d": {"narrow": FLAG},
 }
@@ -160,7 +161,9 @@ def test_cases_reach_every_kernel():
 def test_cases_reach_every_path():
     reached: Counter[tuple[str, str, int]] = Counter()
     for target in TARGETS:
-        reached |= Counter((call.kernel, name, value) for _, call in calls(target) for name, value in call.params)
+        reached |= Counter(
+            (call.kernel, name, value) for _, call in calls(target) for name, value in numbers(call.params)
+        )
     wanted = [
         (kernel, name, value) for kernel, names in PATHS.items() for name, values in names.items() for value in values
     ]

@@ -8,36 +8,28 @@
 
 #include "requantize.h"
 
-typedef struct {
-  int32_t input_height, input_width, channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t output_height, output_width;
-  int32_t output_min, output_max;
-} trecx_average_pool_2d_params;
+typedef trecx_pooling trecx_average_pool_2d_params;
 
 TRECX_KERNEL void trecx_average_pool_2d(const int8_t *input, int8_t *output, const trecx_average_pool_2d_params p) {
-  for (int32_t y = 0; y < p.output_height; y++) {
-    const int32_t top = y * p.stride_height - p.pad_top;
+  for (int32_t y = 0; y < p.rows.output; y++) {
+    const int32_t top = y * p.rows.stride - p.rows.before;
     const int32_t row_begin = trecx_max(0, top);
-    const int32_t row_end = trecx_min(p.input_height, top + p.kernel_height);
-    for (int32_t x = 0; x < p.output_width; x++) {
-      const int32_t left = x * p.stride_width - p.pad_left;
+    const int32_t row_end = trecx_min(p.rows.size, top + p.rows.kernel);
+    for (int32_t x = 0; x < p.columns.output; x++) {
+      const int32_t left = x * p.columns.stride - p.columns.before;
       const int32_t column_begin = trecx_max(0, left);
-      const int32_t column_end = trecx_min(p.input_width, left + p.kernel_width);
+      const int32_t column_end = trecx_min(p.columns.size, left + p.columns.kernel);
       const int32_t taps = (row_end - row_begin) * (column_end - column_begin);
-      for (int32_t c = 0; c < p.channels; c++) {
+      for (int32_t c = 0; c < p.input.channels; c++) {
         int32_t sum = 0;
         for (int32_t row = row_begin; row < row_end; row++) {
-          const int8_t *in = input + (row * p.input_width + column_begin) * p.input_stride + c;
+          const int8_t *in = input + (row * p.columns.size + column_begin) * p.input.stride + c;
           for (int32_t column = column_begin; column < column_end; column++) {
             sum += *in;
-            in += p.input_stride;
+            in += p.input.stride;
           }
         }
-        *output++ = trecx_clamp((sum + (sum > 0 ? taps / 2 : -(taps / 2))) / taps, p.output_min, p.output_max);
+        *output++ = trecx_clamp((sum + (sum > 0 ? taps / 2 : -(taps / 2))) / taps, p.range.min, p.range.max);
       }
     }
   }

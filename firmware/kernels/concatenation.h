@@ -15,17 +15,17 @@
 typedef struct {
   int32_t parts;
   int32_t outer; /* indices before the axis */
-  int32_t runs[TRECX_CONCATENATION_PARTS], run_length[TRECX_CONCATENATION_PARTS];
-  int32_t input_stride[TRECX_CONCATENATION_PARTS]; /* bytes from run to run */
+  trecx_runs inputs[TRECX_CONCATENATION_PARTS];
 } trecx_concatenation_params;
 
 TRECX_KERNEL void trecx_concatenation(const int8_t *const *inputs, int8_t *output,
                                       const trecx_concatenation_params p) {
   for (int32_t k = 0; k < p.outer; k++) {
     for (int32_t part = 0; part < p.parts; part++) {
-      for (int32_t run = 0; run < p.runs[part]; run++) {
-        memcpy(output, inputs[part] + (k * p.runs[part] + run) * p.input_stride[part], (size_t)p.run_length[part]);
-        output += p.run_length[part];
+      const trecx_runs runs = p.inputs[part];
+      for (int32_t run = 0; run < runs.count; run++) {
+        memcpy(output, inputs[part] + (k * runs.count + run) * runs.stride, (size_t)runs.length);
+        output += runs.length;
       }
     }
   }

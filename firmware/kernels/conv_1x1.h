@@ -11,19 +11,17 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t pixels;
-  int32_t input_channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
+  trecx_runs input; /* pixels and their channels */
   int32_t output_channels;
   int32_t shifts_right; /* all shifts are negative */
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_conv_1x1_params;
 
 TRECX_INLINE int8_t trecx_conv_1x1_output(int32_t sum, int32_t multiplier, int32_t shift,
                                           const trecx_conv_1x1_params p) {
   const int32_t scaled = p.shifts_right ? trecx_requantize_right(sum, multiplier, shift)
                                         : trecx_requantize(sum, multiplier, shift);
-  return trecx_clamp(scaled + p.output_zero_point, p.output_min, p.output_max);
+  return trecx_to_output(scaled, p.output);
 }
 
 /* Channels o and o + 1 of four pixels. */
@@ -31,14 +29,14 @@ TRECX_INLINE void trecx_conv_1x1_tile(const int8_t *input, int8_t *output, const
                                       const int32_t *multipliers, const int8_t *shifts, int32_t o,
                                       const trecx_conv_1x1_params p) {
   const int8_t *const in0 = input;
-  const int8_t *const in1 = in0 + p.input_stride;
-  const int8_t *const in2 = in1 + p.input_stride;
-  const int8_t *const in3 = in2 + p.input_stride;
-  const int8_t *const w0 = weights + o * p.input_channels;
-  const int8_t *const w1 = w0 + p.input_channels;
+  const int8_t *const in1 = in0 + p.input.stride;
+  const int8_t *const in2 = in1 + p.input.stride;
+  const int8_t *const in3 = in2 + p.input.stride;
+  const int8_t *const w0 = weights + o * p.input.length;
+  const int8_t *const w1 = w0 + p.input.length;
   int32_t a0 = bias[o], a1 = a0, a2 = a0, a3 = a0;
   int32_t b0 = bias[o + 1], b1 = b0, b2 = b0, b3 = b0;
-  for (int32_t i = 0; i < p.input_channels; i++) {
+  for (int32_t i = 0; i < p.input.length; i++) {
     const int32_t a = w0[i];
     const int32_t b = w1[i];
     a0 += a * in0[i];
@@ -63,18 +61,18 @@ TRECX_INLINE void trecx_conv_1x1_tile(const int8_t *input, int8_t *output, const
 
 TRECX_KERNEL void trecx_conv_1x1(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
                                  const int32_t *multipliers, const int8_t *shifts, const trecx_conv_1x1_params p) {
-  const int32_t tiled_pixels = p.pixels - p.pixels % 4;
+  const int32_t tiled_pixels = p.input.count - p.input.count % 4;
   const int32_t tiled_channels = p.output_channels - p.output_channels % 2;
   for (int32_t pixel = 0; pixel < tiled_pixels; pixel += 4) {
     for (int32_t o = 0; o < tiled_channels; o += 2) {
-      trecx_conv_1x1_tile(input + pixel * p.input_stride, output + pixel * p.output_channels, weights, bias,
+      trecx_conv_1x1_tile(input + pixel * p.input.stride, output + pixel * p.output_channels, weights, bias,
                           multipliers, shifts, o, p);
     }
   }
-  for (int32_t pixel = 0; pixel < p.pixels; pixel++) {
+  for (int32_t pixel = 0; pixel < p.input.count; pixel++) {
     for (int32_t o = pixel < tiled_pixels ? tiled_channels : 0; o < p.output_channels; o++) {
-      const int32_t sum = bias[o] + trecx_dot(input + pixel * p.input_stride, weights + o * p.input_channels,
-                                              p.input_channels);
+      const int32_t sum = bias[o] + trecx_dot(input + pixel * p.input.stride, weights + o * p.input.length,
+                                              p.input.length);
       output[pixel * p.output_channels + o] = trecx_conv_1x1_output(sum, multipliers[o], shifts[o], p);
     }
   }

@@ -11,15 +11,12 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t input_height, input_width, input_channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t output_height, output_width, output_channels;
+  trecx_window rows, columns;
+  trecx_pixels input;
   int32_t input_zero_point;
+  int32_t output_channels;
   int32_t shifts_right; /* all shifts are negative */
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_conv_2d_params;
 
 /* The taps of one window that lie inside the input: rows and columns [begin, end) of the kernel. */
@@ -30,12 +27,12 @@ typedef struct {
 /* `columns` taps of one kernel row on the pixels from `input` on. */
 TRECX_INLINE int32_t trecx_conv_2d_row(const int8_t *input, const int8_t *weights, int32_t columns,
                                        const trecx_conv_2d_params p) {
-  if (p.input_stride == p.input_channels) {
-    return trecx_dot(input, weights, columns * p.input_channels);
+  if (p.input.stride == p.input.channels) {
+    return trecx_dot(input, weights, columns * p.input.channels);
   }
   int32_t sum = 0;
   for (int32_t kx = 0; kx < columns; kx++) {
-    sum += trecx_dot(input + kx * p.input_stride, weights + kx * p.input_channels, p.input_channels);
+    sum += trecx_dot(input + kx * p.input.stride, weights + kx * p.input.channels, p.input.channels);
   }
   return sum;
 }
@@ -43,55 +40,55 @@ TRECX_INLINE int32_t trecx_conv_2d_row(const int8_t *input, const int8_t *weight
 /* Sum of the weights whose taps lie in the padding. */
 TRECX_INLINE int32_t trecx_conv_2d_outside(const int8_t *weights, const trecx_conv_2d_window window,
                                            const trecx_conv_2d_params p) {
-  const int32_t row = p.kernel_width * p.input_channels;
-  const int32_t left = window.column_begin * p.input_channels;
-  const int32_t right = window.column_end * p.input_channels;
+  const int32_t row = p.columns.kernel * p.input.channels;
+  const int32_t left = window.column_begin * p.input.channels;
+  const int32_t right = window.column_end * p.input.channels;
   int32_t sum = trecx_sum(weights, window.row_begin * row);
   for (int32_t ky = window.row_begin; ky < window.row_end; ky++) {
     sum += trecx_sum(weights + ky * row, left) + trecx_sum(weights + ky * row + right, row - right);
   }
-  return sum + trecx_sum(weights + window.row_end * row, (p.kernel_height - window.row_end) * row);
+  return sum + trecx_sum(weights + window.row_end * row, (p.rows.kernel - window.row_end) * row);
 }
 
 /* All channels of one output pixel; `input` is the first tap inside the input. */
 TRECX_INLINE void trecx_conv_2d_pixel(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
                                       const int32_t *multipliers, const int8_t *shifts,
                                       const trecx_conv_2d_window window, const trecx_conv_2d_params p) {
-  const int32_t row = p.kernel_width * p.input_channels;
+  const int32_t row = p.columns.kernel * p.input.channels;
   const int32_t columns = window.column_end - window.column_begin;
-  const int padded = window.row_begin > 0 || window.row_end < p.kernel_height || window.column_begin > 0 ||
-                     window.column_end < p.kernel_width;
+  const int padded = window.row_begin > 0 || window.row_end < p.rows.kernel || window.column_begin > 0 ||
+                     window.column_end < p.columns.kernel;
   for (int32_t o = 0; o < p.output_channels; o++) {
-    const int8_t *const filter = weights + o * p.kernel_height * row;
-    const int8_t *const inside = filter + window.column_begin * p.input_channels;
+    const int8_t *const filter = weights + o * p.rows.kernel * row;
+    const int8_t *const inside = filter + window.column_begin * p.input.channels;
     int32_t sum = bias[o];
     if (padded) {
       sum += p.input_zero_point * trecx_conv_2d_outside(filter, window, p);
     }
     for (int32_t ky = window.row_begin; ky < window.row_end; ky++) {
-      const int8_t *const line = input + (ky - window.row_begin) * p.input_width * p.input_stride;
+      const int8_t *const line = input + (ky - window.row_begin) * p.columns.size * p.input.stride;
       sum += trecx_conv_2d_row(line, inside + ky * row, columns, p);
     }
     const int32_t scaled = p.shifts_right ? trecx_requantize_right(sum, multipliers[o], shifts[o])
                                           : trecx_requantize(sum, multipliers[o], shifts[o]);
-    output[o] = trecx_clamp(scaled + p.output_zero_point, p.output_min, p.output_max);
+    output[o] = trecx_to_output(scaled, p.output);
   }
 }
 
 TRECX_KERNEL void trecx_conv_2d(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
                                 const int32_t *multipliers, const int8_t *shifts, const trecx_conv_2d_params p) {
-  for (int32_t y = 0; y < p.output_height; y++) {
-    const int32_t top = y * p.stride_height - p.pad_top;
-    for (int32_t x = 0; x < p.output_width; x++) {
-      const int32_t left = x * p.stride_width - p.pad_left;
+  for (int32_t y = 0; y < p.rows.output; y++) {
+    const int32_t top = y * p.rows.stride - p.rows.before;
+    for (int32_t x = 0; x < p.columns.output; x++) {
+      const int32_t left = x * p.columns.stride - p.columns.before;
       const trecx_conv_2d_window window = {
           .row_begin = trecx_max(0, -top),
-          .row_end = trecx_min(p.kernel_height, p.input_height - top),
+          .row_end = trecx_min(p.rows.kernel, p.rows.size - top),
           .column_begin = trecx_max(0, -left),
-          .column_end = trecx_min(p.kernel_width, p.input_width - left),
+          .column_end = trecx_min(p.columns.kernel, p.columns.size - left),
       };
-      const int32_t first = (top + window.row_begin) * p.input_width + left + window.column_begin;
-      trecx_conv_2d_pixel(input + first * p.input_stride, output, weights, bias, multipliers, shifts, window, p);
+      const int32_t first = (top + window.row_begin) * p.columns.size + left + window.column_begin;
+      trecx_conv_2d_pixel(input + first * p.input.stride, output, weights, bias, multipliers, shifts, window, p);
       output += p.output_channels;
     }
   }

@@ -11,12 +11,12 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t runs, run_length, input_stride; /* input_stride: bytes from run to run */
+  trecx_runs input;
 } trecx_copy_params;
 
 TRECX_KERNEL void trecx_copy(const int8_t *input, int8_t *output, const trecx_copy_params p) {
-  for (int32_t run = 0; run < p.runs; run++) {
-    memcpy(output + run * p.run_length, input + run * p.input_stride, (size_t)p.run_length);
+  for (int32_t run = 0; run < p.input.count; run++) {
+    memcpy(output + run * p.input.length, input + run * p.input.stride, (size_t)p.input.length);
   }
 }
 

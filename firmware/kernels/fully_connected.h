@@ -11,10 +11,10 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t runs, run_length, input_stride; /* input_stride: bytes from run to run */
+  trecx_runs input;
   int32_t outputs;
   int32_t shifts_right; /* all shifts are negative */
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_fully_connected_params;
 
 TRECX_KERNEL void trecx_fully_connected(const int8_t *input, int8_t *output, const int8_t *weights,
@@ -22,12 +22,13 @@ TRECX_KERNEL void trecx_fully_connected(const int8_t *input, int8_t *output, con
                                         const trecx_fully_connected_params p) {
   for (int32_t o = 0; o < p.outputs; o++) {
     int32_t sum = bias[o];
-    for (int32_t run = 0; run < p.runs; run++) {
-      sum += trecx_dot(input + run * p.input_stride, weights + (o * p.runs + run) * p.run_length, p.run_length);
+    for (int32_t run = 0; run < p.input.count; run++) {
+      const int8_t *const row = weights + (o * p.input.count + run) * p.input.length;
+      sum += trecx_dot(input + run * p.input.stride, row, p.input.length);
     }
     const int32_t scaled = p.shifts_right ? trecx_requantize_right(sum, multipliers[o], shifts[o])
                                           : trecx_requantize(sum, multipliers[o], shifts[o]);
-    output[o] = trecx_clamp(scaled + p.output_zero_point, p.output_min, p.output_max);
+    output[o] = trecx_to_output(scaled, p.output);
   }
 }
 

@@ -9,20 +9,19 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t pixels, channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
+  trecx_runs input; /* pixels and their channels */
   int32_t input_zero_point;
-  int32_t multiplier, shift;
+  trecx_multiplier factor;
   int32_t output_zero_point;
 } trecx_mean_params;
 
 TRECX_KERNEL void trecx_mean(const int8_t *input, int8_t *output, const trecx_mean_params p) {
-  for (int32_t c = 0; c < p.channels; c++) {
-    int32_t sum = -p.pixels * p.input_zero_point;
-    for (int32_t pixel = 0; pixel < p.pixels; pixel++) {
-      sum += input[pixel * p.input_stride + c];
+  for (int32_t c = 0; c < p.input.length; c++) {
+    int32_t sum = -p.input.count * p.input_zero_point;
+    for (int32_t pixel = 0; pixel < p.input.count; pixel++) {
+      sum += input[pixel * p.input.stride + c];
     }
-    const int32_t scaled = trecx_requantize(sum, p.multiplier, p.shift);
+    const int32_t scaled = trecx_requantize(sum, p.factor.value, p.factor.shift);
     output[c] = trecx_clamp(scaled + p.output_zero_point, INT8_MIN, INT8_MAX);
   }
 }

@@ -9,17 +9,17 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t runs, run_length, input_stride; /* input_stride: bytes from run to run */
+  trecx_runs input;
   int32_t input_zero_point;
-  int32_t multiplier, shift;
+  trecx_multiplier factor;
   int32_t output_zero_point;
 } trecx_quantize_params;
 
 TRECX_KERNEL void trecx_quantize(const int8_t *input, int8_t *output, const trecx_quantize_params p) {
-  for (int32_t run = 0; run < p.runs; run++) {
-    for (int32_t k = 0; k < p.run_length; k++) {
-      const int32_t x = input[run * p.input_stride + k] - p.input_zero_point;
-      const int32_t scaled = trecx_requantize(x, p.multiplier, p.shift);
+  for (int32_t run = 0; run < p.input.count; run++) {
+    for (int32_t k = 0; k < p.input.length; k++) {
+      const int32_t x = input[run * p.input.stride + k] - p.input_zero_point;
+      const int32_t scaled = trecx_requantize(x, p.factor.value, p.factor.shift);
       *output++ = trecx_clamp(scaled + p.output_zero_point, INT8_MIN, INT8_MAX);
     }
   }

@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#include "layer.h"
+
 /* Kernels are specialised by inlining them into a caller whose shapes are constants, so they must be inlined.
  * Define TRECX_INLINE as `static inline` for a build that compiles faster and runs slower. */
 #if defined(TRECX_INLINE)
@@ -36,6 +38,10 @@ TRECX_INLINE int32_t trecx_max(int32_t a, int32_t b) {
 
 TRECX_INLINE int8_t trecx_clamp(int32_t x, int32_t low, int32_t high) {
   return (int8_t)trecx_min(trecx_max(x, low), high);
+}
+
+TRECX_INLINE int8_t trecx_to_output(int32_t x, const trecx_output output) {
+  return trecx_clamp(x + output.zero_point, output.range.min, output.range.max);
 }
 
 /* a * b / 2^31; a and b are never both INT32_MIN. */

@@ -13,8 +13,7 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t pixels, classes;
-  int32_t input_stride; /* bytes from pixel to pixel */
+  trecx_runs input; /* pixels and their classes */
 } trecx_softmax_params;
 
 TRECX_INLINE int32_t trecx_saturate(int64_t x) {
@@ -33,14 +32,14 @@ TRECX_INLINE int32_t trecx_reciprocal(int32_t half) {
 
 TRECX_KERNEL void trecx_softmax(const int8_t *input, int8_t *output, const int32_t *exponentials,
                                 const trecx_softmax_params p) {
-  for (int32_t pixel = 0; pixel < p.pixels; pixel++) {
-    const int8_t *const logits = input + pixel * p.input_stride;
+  for (int32_t pixel = 0; pixel < p.input.count; pixel++) {
+    const int8_t *const logits = input + pixel * p.input.stride;
     int32_t highest = INT8_MIN;
-    for (int32_t c = 0; c < p.classes; c++) {
+    for (int32_t c = 0; c < p.input.length; c++) {
       highest = trecx_max(highest, logits[c]);
     }
     int32_t sum = 0;
-    for (int32_t c = 0; c < p.classes; c++) {
+    for (int32_t c = 0; c < p.input.length; c++) {
       sum += trecx_round_shift(exponentials[highest - logits[c]], 12);
     }
     int32_t zeros = 0; /* in front of the highest bit of the 32-bit sum */
@@ -48,7 +47,7 @@ TRECX_KERNEL void trecx_softmax(const int8_t *input, int8_t *output, const int32
       zeros++;
     }
     const int32_t scale = trecx_reciprocal((int32_t)(((uint32_t)sum << zeros) >> 1));
-    for (int32_t c = 0; c < p.classes; c++) {
+    for (int32_t c = 0; c < p.input.length; c++) {
       const int32_t share = trecx_multiply_high(exponentials[highest - logits[c]], scale);
       *output++ = trecx_clamp(trecx_round_shift(share, 35 - zeros) - 128, INT8_MIN, INT8_MAX);
     }

@@ -38,218 +38,124 @@ static uint32_t limits[1] = { 131072u };
 /* CONV_2D 12x9x2 -> 12x9x4 */
 static void portable_conv_2d_dot_0(const int8_t *input, int8_t *output, int8_t *scratch, const int16_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
   trecx_portable_conv_2d_dot(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_conv_2d_dot_params){
-      .input_height = 12,
-      .input_width = 9,
-      .kernel_height = 2,
-      .kernel_width = 2,
-      .stride_height = 1,
-      .stride_width = 1,
-      .pad_top = 0,
-      .pad_left = 0,
-      .output_height = 12,
-      .output_width = 9,
-      .input_channels = 2,
-      .input_stride = 2,
-      .output_channels = 4,
+      .rows = { .size = 12, .kernel = 2, .stride = 1, .before = 0, .output = 12 },
+      .columns = { .size = 9, .kernel = 2, .stride = 1, .before = 0, .output = 9 },
+      .input = { .channels = 2, .stride = 2 },
       .input_zero_point = -59,
+      .output_channels = 4,
       .length = 16,
-      .output_zero_point = -128,
-      .output_min = -128,
-      .output_max = 127,
+      .output = { .zero_point = -128, .range = { .min = -128, .max = 127 } },
   });
 }
 
 /* DEPTHWISE_CONV_2D 12x9x4 -> 12x9x4 */
 static void portable_depthwise_conv_2d_0(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
   trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_depthwise_conv_2d_params){
-      .input_height = 12,
-      .input_width = 9,
-      .kernel_height = 3,
-      .kernel_width = 3,
-      .stride_height = 1,
-      .stride_width = 1,
-      .pad_top = 1,
-      .pad_left = 1,
-      .output_height = 12,
-      .output_width = 9,
-      .channels = 4,
-      .input_stride = 4,
+      .rows = { .size = 12, .kernel = 3, .stride = 1, .before = 1, .output = 12 },
+      .columns = { .size = 9, .kernel = 3, .stride = 1, .before = 1, .output = 9 },
+      .input = { .channels = 4, .stride = 4 },
+      .input_zero_point = -128,
       .band_height = 12,
       .band_width = 11,
-      .input_zero_point = -128,
       .narrow = 1,
-      .output_zero_point = -128,
-      .output_min = -128,
-      .output_max = 127,
+      .output = { .zero_point = -128, .range = { .min = -128, .max = 127 } },
   });
 }
 
 /* CONV_2D 12x9x4 -> 12x9x4 */
 static void portable_conv_2d_dot_1(const int8_t *input, int8_t *output, int8_t *scratch, const int16_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
   trecx_portable_conv_2d_dot(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_conv_2d_dot_params){
-      .input_height = 12,
-      .input_width = 9,
-      .kernel_height = 1,
-      .kernel_width = 1,
-      .stride_height = 1,
-      .stride_width = 1,
-      .pad_top = 0,
-      .pad_left = 0,
-      .output_height = 12,
-      .output_width = 9,
-      .input_channels = 4,
-      .input_stride = 4,
-      .output_channels = 4,
+      .rows = { .size = 12, .kernel = 1, .stride = 1, .before = 0, .output = 12 },
+      .columns = { .size = 9, .kernel = 1, .stride = 1, .before = 0, .output = 9 },
+      .input = { .channels = 4, .stride = 4 },
       .input_zero_point = -128,
+      .output_channels = 4,
       .length = 16,
-      .output_zero_point = -128,
-      .output_min = -128,
-      .output_max = 127,
+      .output = { .zero_point = -128, .range = { .min = -128, .max = 127 } },
   });
 }
 
 /* DEPTHWISE_CONV_2D 12x9x2 -> 6x5x2 */
 static void portable_depthwise_conv_2d_1(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
   trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_depthwise_conv_2d_params){
-      .input_height = 12,
-      .input_width = 9,
-      .kernel_height = 3,
-      .kernel_width = 3,
-      .stride_height = 2,
-      .stride_width = 2,
-      .pad_top = 0,
-      .pad_left = 1,
-      .output_height = 6,
-      .output_width = 5,
-      .channels = 2,
-      .input_stride = 4,
+      .rows = { .size = 12, .kernel = 3, .stride = 2, .before = 0, .output = 6 },
+      .columns = { .size = 9, .kernel = 3, .stride = 2, .before = 1, .output = 5 },
+      .input = { .channels = 2, .stride = 4 },
+      .input_zero_point = -128,
       .band_height = 6,
       .band_width = 11,
-      .input_zero_point = -128,
       .narrow = 1,
-      .output_zero_point = -128,
-      .output_min = -128,
-      .output_max = 127,
+      .output = { .zero_point = -128, .range = { .min = -128, .max = 127 } },
   });
 }
 
 /* AVERAGE_POOL_2D 6x5x2 -> 3x2x2 */
 static void average_pool_2d_0(const int8_t *input, int8_t *output) {
   trecx_average_pool_2d(input, output, (trecx_average_pool_2d_params){
-      .input_height = 6,
-      .input_width = 5,
-      .kernel_height = 2,
-      .kernel_width = 2,
-      .stride_height = 2,
-      .stride_width = 2,
-      .pad_top = 0,
-      .pad_left = 0,
-      .output_height = 3,
-      .output_width = 2,
-      .channels = 2,
-      .input_stride = 2,
-      .output_min = -128,
-      .output_max = 127,
+      .rows = { .size = 6, .kernel = 2, .stride = 2, .before = 0, .output = 3 },
+      .columns = { .size = 5, .kernel = 2, .stride = 2, .before = 0, .output = 2 },
+      .input = { .channels = 2, .stride = 2 },
+      .range = { .min = -128, .max = 127 },
   });
 }
 
 /* FULLY_CONNECTED 12 -> 5 */
 static void fully_connected_0(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const int8_t *shifts) {
   trecx_fully_connected(input, output, weights, bias, multipliers, shifts, (trecx_fully_connected_params){
-      .runs = 1,
-      .run_length = 12,
-      .input_stride = 12,
+      .input = { .count = 1, .length = 12, .stride = 12 },
       .outputs = 5,
       .shifts_right = 1,
-      .output_zero_point = 117,
-      .output_min = -128,
-      .output_max = 127,
+      .output = { .zero_point = 117, .range = { .min = -128, .max = 127 } },
   });
 }
 
 /* SOFTMAX 5 -> 5 */
 static void softmax_0(const int8_t *input, int8_t *output, const int32_t *exponentials) {
   trecx_softmax(input, output, exponentials, (trecx_softmax_params){
-      .pixels = 1,
-      .classes = 5,
-      .input_stride = 5,
+      .input = { .count = 1, .length = 5, .stride = 5 },
   });
 }
 
 /* AVERAGE_POOL_2D 12x9x4 -> 1x1x4 */
 static void average_pool_2d_1(const int8_t *input, int8_t *output) {
   trecx_average_pool_2d(input, output, (trecx_average_pool_2d_params){
-      .input_height = 12,
-      .input_width = 9,
-      .kernel_height = 12,
-      .kernel_width = 9,
-      .stride_height = 12,
-      .stride_width = 9,
-      .pad_top = 0,
-      .pad_left = 0,
-      .output_height = 1,
-      .output_width = 1,
-      .channels = 4,
-      .input_stride = 4,
-      .output_min = -128,
-      .output_max = 127,
+      .rows = { .size = 12, .kernel = 12, .stride = 12, .before = 0, .output = 1 },
+      .columns = { .size = 9, .kernel = 9, .stride = 9, .before = 0, .output = 1 },
+      .input = { .channels = 4, .stride = 4 },
+      .range = { .min = -128, .max = 127 },
   });
 }
 
 /* DEPTHWISE_CONV_2D 12x9x2 -> 12x9x2 */
 static void portable_depthwise_conv_2d_2(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const uint8_t *rights) {
   trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights, (trecx_portable_depthwise_conv_2d_params){
-      .input_height = 12,
-      .input_width = 9,
-      .kernel_height = 3,
-      .kernel_width = 3,
-      .stride_height = 1,
-      .stride_width = 1,
-      .pad_top = 1,
-      .pad_left = 1,
-      .output_height = 12,
-      .output_width = 9,
-      .channels = 2,
-      .input_stride = 4,
+      .rows = { .size = 12, .kernel = 3, .stride = 1, .before = 1, .output = 12 },
+      .columns = { .size = 9, .kernel = 3, .stride = 1, .before = 1, .output = 9 },
+      .input = { .channels = 2, .stride = 4 },
+      .input_zero_point = -128,
       .band_height = 12,
       .band_width = 11,
-      .input_zero_point = -128,
       .narrow = 1,
-      .output_zero_point = -128,
-      .output_min = -128,
-      .output_max = 127,
+      .output = { .zero_point = -128, .range = { .min = -128, .max = 127 } },
   });
 }
 
 /* AVERAGE_POOL_2D 12x9x2 -> 1x1x2 */
 static void average_pool_2d_2(const int8_t *input, int8_t *output) {
   trecx_average_pool_2d(input, output, (trecx_average_pool_2d_params){
-      .input_height = 12,
-      .input_width = 9,
-      .kernel_height = 12,
-      .kernel_width = 9,
-      .stride_height = 12,
-      .stride_width = 9,
-      .pad_top = 0,
-      .pad_left = 0,
-      .output_height = 1,
-      .output_width = 1,
-      .channels = 2,
-      .input_stride = 2,
-      .output_min = -128,
-      .output_max = 127,
+      .rows = { .size = 12, .kernel = 12, .stride = 12, .before = 0, .output = 1 },
+      .columns = { .size = 9, .kernel = 9, .stride = 9, .before = 0, .output = 1 },
+      .input = { .channels = 2, .stride = 2 },
+      .range = { .min = -128, .max = 127 },
   });
 }
 
 /* QUANTIZE 2 -> 2 */
 static void quantize_0(const int8_t *input, int8_t *output) {
   trecx_quantize(input, output, (trecx_quantize_params){
-      .runs = 1,
-      .run_length = 2,
-      .input_stride = 2,
+      .input = { .count = 1, .length = 2, .stride = 2 },
       .input_zero_point = -128,
-      .multiplier = 1073741824,
-      .shift = 1,
+      .factor = { .value = 1073741824, .shift = 1 },
       .output_zero_point = -128,
   });
 }
@@ -257,14 +163,10 @@ static void quantize_0(const int8_t *input, int8_t *output) {
 /* FULLY_CONNECTED 6 -> 5 */
 static void fully_connected_1(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias, const int32_t *multipliers, const int8_t *shifts) {
   trecx_fully_connected(input, output, weights, bias, multipliers, shifts, (trecx_fully_connected_params){
-      .runs = 1,
-      .run_length = 6,
-      .input_stride = 6,
+      .input = { .count = 1, .length = 6, .stride = 6 },
       .outputs = 5,
       .shifts_right = 1,
-      .output_zero_point = 79,
-      .output_min = -128,
-      .output_max = 127,
+      .output = { .zero_point = 79, .range = { .min = -128, .max = 127 } },
   });
 }
 

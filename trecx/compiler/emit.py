@@ -12,6 +12,7 @@ import numpy as np
 
 from trecx import __version__, decision, resources
 from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Quant, Table, Tensor
+from trecx.compiler.params import initializer
 from trecx.compiler.plan import Plan, Stage
 from trecx.errors import TrecxError
 
@@ -232,6 +233,7 @@ def templates() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["c_string"] = c_string
+    environment.filters["initializer"] = initializer
     return environment
 
 

@@ -103,10 +103,9 @@ class KernelCall:
 
     Calls `trecx_<kernel>(inputs..., outputs..., [scratch,] tables..., (trecx_<kernel>_params){.field = value, ...})` of
     `firmware/kernels/<kernel>.h`, where a variant's kernel is `<variant>/<op>` and its functions start with
-    `trecx_<variant>_<op>`. `params` are literals, so the C compiler specialises the kernel; ops with the same kernel
-    and params share one specialised function. A kernel for any number of inputs takes them as one array of pointers
-    (`input_array`), one for any number of outputs so takes those (`output_array`); their params may set array elements
-    (`.field[1]`).
+    `trecx_<variant>_<op>`. `params` are literals (see `params.py`), so the C compiler specialises the kernel; ops with
+    the same kernel and params share one specialised function. A kernel for any number of inputs takes them as one array
+    of pointers (`input_array`), one for any number of outputs so takes those (`output_array`).
 
     `scratch` is the kernel's working memory in bytes, part of the arena, 4-byte aligned; it takes the pointer only
     where that is above 0. `distances` says, per input, how far the output may run into it: the kernel is exact wherever
@@ -115,7 +114,7 @@ class KernelCall:
     """
 
     kernel: str
-    params: tuple[tuple[str, int], ...]
+    params: tuple[tuple[str, Any], ...]
     tables: tuple[Table, ...] = ()
     input_array: bool = False
     scratch: int = 0

@@ -11,28 +11,23 @@
 
 #include "simd.h"
 
-typedef struct {
-  int32_t runs, run_length;
-  int32_t input0_stride, input1_stride; /* bytes from run to run */
-  int32_t input0_zero_point, input0_multiplier, input0_right;
-  int32_t input1_zero_point, input1_multiplier, input1_right;
-  int32_t output_multiplier, output_right, output_zero_point, output_min, output_max;
-} trecx_dsp_add_params;
+typedef trecx_addition trecx_dsp_add_params;
 
-/* x / 2^right, rounded half away from zero, for |x| < 2^30. */
-TRECX_INLINE int32_t trecx_dsp_add_shift(int32_t x, int32_t right) {
-  return right == 0 ? x : (x + (x >> 31) + ((int32_t)1 << (right - 1))) >> right;
+/* requantize(x / 2, factor) for |x| < 2^30. */
+TRECX_INLINE int32_t trecx_dsp_add_scale(int32_t x, const trecx_multiplier factor) {
+  const int32_t right = -factor.shift;
+  const int32_t y = trecx_smmulr(x, factor.value);
+  return right == 0 ? y : (y + (y >> 31) + ((int32_t)1 << (right - 1))) >> right;
 }
 
 TRECX_INLINE int8_t trecx_dsp_add_one(int32_t x0, int32_t x1, const trecx_dsp_add_params p) {
-  const int32_t wide0 = (x0 - p.input0_zero_point) * ((int32_t)1 << 21);
-  const int32_t wide1 = (x1 - p.input1_zero_point) * ((int32_t)1 << 21);
-  const int32_t a = trecx_dsp_add_shift(trecx_smmulr(wide0, p.input0_multiplier), p.input0_right);
-  const int32_t b = trecx_dsp_add_shift(trecx_smmulr(wide1, p.input1_multiplier), p.input1_right);
-  const int32_t sum = trecx_smmulr(2 * (a + b), p.output_multiplier);
-  const int32_t out = trecx_dsp_add_shift(sum, p.output_right) + p.output_zero_point;
-  return p.output_min == INT8_MIN && p.output_max == INT8_MAX ? (int8_t)trecx_ssat8(out)
-                                                              : trecx_clamp(out, p.output_min, p.output_max);
+  const int32_t wide0 = (x0 - p.input0.zero_point) * ((int32_t)1 << 21);
+  const int32_t wide1 = (x1 - p.input1.zero_point) * ((int32_t)1 << 21);
+  const int32_t sum = trecx_dsp_add_scale(wide0, p.input0.factor) + trecx_dsp_add_scale(wide1, p.input1.factor);
+  const int32_t out = trecx_dsp_add_scale(2 * sum, p.factor) + p.output.zero_point;
+  const trecx_range range = p.output.range;
+  const int whole = range.min == INT8_MIN && range.max == INT8_MAX;
+  return whole ? (int8_t)trecx_ssat8(out) : trecx_clamp(out, range.min, range.max);
 }
 
 TRECX_INLINE int8_t trecx_dsp_add_byte(uint32_t word, int byte) {
@@ -42,8 +37,8 @@ TRECX_INLINE int8_t trecx_dsp_add_byte(uint32_t word, int byte) {
 TRECX_KERNEL void trecx_dsp_add(const int8_t *input0, const int8_t *input1, int8_t *output,
                                 const trecx_dsp_add_params p) {
   for (int32_t run = 0; run < p.runs; run++) {
-    const int8_t *in0 = input0 + run * p.input0_stride;
-    const int8_t *in1 = input1 + run * p.input1_stride;
+    const int8_t *in0 = input0 + run * p.input0.stride;
+    const int8_t *in1 = input1 + run * p.input1.stride;
     const int8_t *const end = in0 + p.run_length - p.run_length % 4;
     while (in0 != end) {
       const uint32_t x0 = trecx_load32(in0);

@@ -9,30 +9,22 @@
 
 #include "sum.h"
 
-typedef struct {
-  int32_t input_height, input_width, channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t output_height, output_width;
-  int32_t output_min, output_max;
-} trecx_dsp_average_pool_2d_params;
+typedef trecx_pooling trecx_dsp_average_pool_2d_params;
 
 TRECX_INLINE int8_t trecx_dsp_average_pool_2d_output(int32_t sum, int32_t taps,
                                                      const trecx_dsp_average_pool_2d_params p) {
-  return trecx_clamp((sum + (sum > 0 ? taps / 2 : -(taps / 2))) / taps, p.output_min, p.output_max);
+  return trecx_clamp((sum + (sum > 0 ? taps / 2 : -(taps / 2))) / taps, p.range.min, p.range.max);
 }
 
 /* All channels of the mean over `rows` x `columns` taps from `input` on. */
 TRECX_INLINE void trecx_dsp_average_pool_2d_window(const int8_t *input, int8_t *output, int32_t rows, int32_t columns,
                                                    const trecx_dsp_average_pool_2d_params p) {
   const int32_t taps = rows * columns;
-  const int32_t row = p.input_width * p.input_stride;
-  for (int32_t c = 0; c < p.channels; c += 4) {
-    const int32_t count = trecx_min(4, p.channels - c);
+  const int32_t row = p.columns.size * p.input.stride;
+  for (int32_t c = 0; c < p.input.channels; c += 4) {
+    const int32_t count = trecx_min(4, p.input.channels - c);
     int32_t sums[4];
-    trecx_dsp_sum(input + c, rows, row, columns, p.input_stride, count, sums);
+    trecx_dsp_sum(input + c, rows, row, columns, p.input.stride, count, sums);
     for (int32_t k = 0; k < count; k++) {
       output[c + k] = trecx_dsp_average_pool_2d_output(sums[k], taps, p);
     }
@@ -41,17 +33,17 @@ TRECX_INLINE void trecx_dsp_average_pool_2d_window(const int8_t *input, int8_t *
 
 TRECX_KERNEL void trecx_dsp_average_pool_2d(const int8_t *input, int8_t *output,
                                             const trecx_dsp_average_pool_2d_params p) {
-  for (int32_t y = 0; y < p.output_height; y++) {
-    const int32_t top = y * p.stride_height - p.pad_top;
+  for (int32_t y = 0; y < p.rows.output; y++) {
+    const int32_t top = y * p.rows.stride - p.rows.before;
     const int32_t row_begin = trecx_max(0, top);
-    const int32_t rows = trecx_min(p.input_height, top + p.kernel_height) - row_begin;
-    for (int32_t x = 0; x < p.output_width; x++) {
-      const int32_t left = x * p.stride_width - p.pad_left;
+    const int32_t rows = trecx_min(p.rows.size, top + p.rows.kernel) - row_begin;
+    for (int32_t x = 0; x < p.columns.output; x++) {
+      const int32_t left = x * p.columns.stride - p.columns.before;
       const int32_t column_begin = trecx_max(0, left);
-      const int32_t columns = trecx_min(p.input_width, left + p.kernel_width) - column_begin;
-      const int8_t *const first = input + (row_begin * p.input_width + column_begin) * p.input_stride;
+      const int32_t columns = trecx_min(p.columns.size, left + p.columns.kernel) - column_begin;
+      const int8_t *const first = input + (row_begin * p.columns.size + column_begin) * p.input.stride;
       trecx_dsp_average_pool_2d_window(first, output, rows, columns, p);
-      output += p.channels;
+      output += p.input.channels;
     }
   }
 }

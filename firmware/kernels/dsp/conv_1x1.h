@@ -8,33 +8,31 @@
 #include "gemm.h"
 
 typedef struct {
-  int32_t pixels;
-  int32_t input_channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
+  trecx_runs input; /* pixels and their channels */
   int32_t output_channels;
   int32_t rounding; /* TRECX_DSP_... */
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_dsp_conv_1x1_params;
 
 TRECX_INLINE void trecx_dsp_conv_1x1_column(trecx_word *column, const int8_t *input,
                                             const trecx_dsp_conv_1x1_params p) {
-  const int32_t rest = p.input_channels % 4;
-  column = trecx_dsp_widen_words(column, input, p.input_channels / 4);
+  const int32_t rest = p.input.length % 4;
+  column = trecx_dsp_widen_words(column, input, p.input.length / 4);
   if (rest != 0) {
-    trecx_dsp_widen(column, trecx_dsp_load_few(input + p.input_channels - rest, rest));
+    trecx_dsp_widen(column, trecx_dsp_load_few(input + p.input.length - rest, rest));
   }
 }
 
 TRECX_KERNEL void trecx_dsp_conv_1x1(const int8_t *input, int8_t *output, int8_t *scratch, const uint32_t *weights,
                                      const trecx_dsp_conv_1x1_params p) {
-  const trecx_dsp_output o = {p.output_channels, p.rounding, p.output_zero_point, p.output_min, p.output_max};
-  trecx_dsp_tile tile = trecx_dsp_tile_of(scratch, weights, p.pixels, p.input_channels, p.output_channels);
-  const int32_t size = trecx_dsp_tile_size(p.pixels);
-  for (int32_t pixel = 0; pixel < p.pixels; pixel += size) {
-    const int32_t count = trecx_min(size, p.pixels - pixel);
+  const trecx_dsp_output o = {p.output_channels, p.rounding, p.output};
+  trecx_dsp_tile tile = trecx_dsp_tile_of(scratch, weights, p.input.count, p.input.length, p.output_channels);
+  const int32_t size = trecx_dsp_tile_size(p.input.count);
+  for (int32_t pixel = 0; pixel < p.input.count; pixel += size) {
+    const int32_t count = trecx_min(size, p.input.count - pixel);
     for (int32_t k = 0; k < count; k++) {
       trecx_dsp_conv_1x1_column(trecx_dsp_tile_column(scratch, k, count), input, p);
-      input += p.input_stride;
+      input += p.input.stride;
     }
     trecx_dsp_tile_run(&tile, output + pixel * p.output_channels, count, o);
   }

@@ -9,12 +9,12 @@
 
 typedef struct {
   int32_t inputs, outputs;
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_dsp_fully_connected_params;
 
 TRECX_KERNEL void trecx_dsp_fully_connected(const int8_t *input, int8_t *output, const uint32_t *weights,
                                             const trecx_dsp_fully_connected_params p) {
-  const trecx_dsp_output o = {p.outputs, TRECX_DSP_ANY, p.output_zero_point, p.output_min, p.output_max};
+  const trecx_dsp_output o = {p.outputs, TRECX_DSP_ANY, p.output};
   const int32_t rest = p.inputs % 4;
   for (int32_t channel = 0; channel < p.outputs; channel += 2) {
     int32_t a = (int32_t)weights[0];

@@ -60,8 +60,8 @@ typedef struct {
 
 typedef struct {
   int32_t channels;
-  int32_t rounding;             /* TRECX_DSP_... */
-  int32_t zero_point, min, max; /* read by TRECX_DSP_ANY only */
+  int32_t rounding;    /* TRECX_DSP_... */
+  trecx_output output; /* read by TRECX_DSP_ANY only */
 } trecx_dsp_output;
 
 /* Four bytes of input as words x and y of a column. */
@@ -129,7 +129,7 @@ TRECX_INLINE void trecx_dsp_sums(const trecx_word *column, const uint32_t *weigh
 TRECX_INLINE int8_t trecx_dsp_round_any(int32_t sum, const uint32_t *constants, int32_t channel,
                                         const trecx_dsp_output o) {
   const int32_t scaled = trecx_requantize(sum >> 8, (int32_t)constants[channel], (int32_t)constants[2 + channel]);
-  return trecx_clamp(scaled + o.zero_point, o.min, o.max);
+  return trecx_to_output(scaled, o.output);
 }
 
 TRECX_DSP_SHARED void trecx_dsp_tile_any(const trecx_dsp_tile *tile, const trecx_dsp_output o) {

@@ -8,29 +8,22 @@
 
 #include "requantize.h"
 
-typedef struct {
-  int32_t runs, run_length;
-  int32_t input0_stride, input1_stride; /* bytes from run to run */
-  int32_t input0_zero_point, input0_multiplier, input0_shift;
-  int32_t input1_zero_point, input1_multiplier, input1_shift;
-  int32_t output_multiplier, output_shift, output_zero_point, output_min, output_max;
-} trecx_mve_add_params;
+typedef trecx_addition trecx_mve_add_params;
 
 /* Half of 8 inputs x << 4, scaled to 20 fraction bits. */
-TRECX_INLINE int32x4_t trecx_mve_add_scale(int16x8_t x, int odd, int32_t multiplier, int32_t shift) {
-  const trecx_mve_output exact = {.zero_point = INT8_MAX, .min = INT8_MIN, .max = INT8_MAX};
-  if (shift == 0) {
+TRECX_INLINE int32x4_t trecx_mve_add_scale(int16x8_t x, int odd, const trecx_multiplier factor) {
+  const trecx_output exact = {INT8_MAX, {INT8_MIN, INT8_MAX}};
+  if (factor.shift == 0) {
     return odd ? vshlltq_n_s16(x, 15) : vshllbq_n_s16(x, 15);
   }
-  return trecx_mve_scale(odd ? vshlltq_n_s16(x, 16) : vshllbq_n_s16(x, 16), multiplier, shift, exact);
+  return trecx_mve_scale(odd ? vshlltq_n_s16(x, 16) : vshllbq_n_s16(x, 16), factor.value, factor.shift, exact);
 }
 
 /* Four of 8 sums, scaled to the output. */
 TRECX_INLINE int32x4_t trecx_mve_add_quarter(int16x8_t x0, int16x8_t x1, int odd, const trecx_mve_add_params p) {
-  const trecx_mve_output out = {p.output_zero_point, p.output_min, p.output_max};
-  const int32x4_t sum = vaddq_s32(trecx_mve_add_scale(x0, odd, p.input0_multiplier, p.input0_shift),
-                                  trecx_mve_add_scale(x1, odd, p.input1_multiplier, p.input1_shift));
-  return trecx_mve_scale(sum, p.output_multiplier, p.output_shift, out);
+  const int32x4_t sum = vaddq_s32(trecx_mve_add_scale(x0, odd, p.input0.factor),
+                                  trecx_mve_add_scale(x1, odd, p.input1.factor));
+  return trecx_mve_scale(sum, p.factor.value, p.factor.shift, p.output);
 }
 
 TRECX_INLINE int16x8_t trecx_mve_add_half(int16x8_t x0, int16x8_t x1, const trecx_mve_add_params p) {
@@ -38,14 +31,13 @@ TRECX_INLINE int16x8_t trecx_mve_add_half(int16x8_t x0, int16x8_t x1, const trec
 }
 
 TRECX_INLINE int8x16_t trecx_mve_add_block(int8x16_t x0, int8x16_t x1, const trecx_mve_add_params p) {
-  const trecx_mve_output out = {p.output_zero_point, p.output_min, p.output_max};
-  const int16_t z0 = (int16_t)(p.input0_zero_point * 16);
-  const int16_t z1 = (int16_t)(p.input1_zero_point * 16);
+  const int16_t z0 = (int16_t)(p.input0.zero_point * 16);
+  const int16_t z1 = (int16_t)(p.input1.zero_point * 16);
   const int16x8_t even0 = vsubq_n_s16(vshllbq_n_s8(x0, 4), z0);
   const int16x8_t even1 = vsubq_n_s16(vshllbq_n_s8(x1, 4), z1);
   const int16x8_t odd0 = vsubq_n_s16(vshlltq_n_s8(x0, 4), z0);
   const int16x8_t odd1 = vsubq_n_s16(vshlltq_n_s8(x1, 4), z1);
-  return trecx_mve_bytes(trecx_mve_add_half(even0, even1, p), trecx_mve_add_half(odd0, odd1, p), out);
+  return trecx_mve_bytes(trecx_mve_add_half(even0, even1, p), trecx_mve_add_half(odd0, odd1, p), p.output);
 }
 
 TRECX_KERNEL void trecx_mve_add(const int8_t *input0, const int8_t *input1, int8_t *output,
@@ -53,8 +45,8 @@ TRECX_KERNEL void trecx_mve_add(const int8_t *input0, const int8_t *input1, int8
   const int32_t whole = p.run_length - p.run_length % 16;
   const mve_pred16_t rest = vctp8q((uint32_t)(p.run_length % 16));
   for (int32_t run = 0; run < p.runs; run++) {
-    const int8_t *const from0 = input0 + run * p.input0_stride;
-    const int8_t *const from1 = input1 + run * p.input1_stride;
+    const int8_t *const from0 = input0 + run * p.input0.stride;
+    const int8_t *const from1 = input1 + run * p.input1.stride;
     for (int32_t k = 0; k < whole; k += 16) {
       vstrbq_s8(output + k, trecx_mve_add_block(vldrbq_s8(from0 + k), vldrbq_s8(from1 + k), p));
     }

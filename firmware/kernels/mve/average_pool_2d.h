@@ -13,15 +13,7 @@
 
 #include "../requantize.h"
 
-typedef struct {
-  int32_t input_height, input_width, channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t output_height, output_width;
-  int32_t output_min, output_max;
-} trecx_mve_average_pool_2d_params;
+typedef trecx_pooling trecx_mve_average_pool_2d_params;
 
 TRECX_INLINE int32x4_t trecx_mve_average_pool_2d_divide(int32x4_t sums, uint32_t taps) {
   const uint32_t reciprocal = (0x80000000u + taps - 1) / taps;
@@ -36,35 +28,35 @@ TRECX_INLINE int16x8_t trecx_mve_average_pool_2d_window(const int8_t *input, int
                                                         mve_pred16_t some, const trecx_mve_average_pool_2d_params p) {
   int16x8_t sums = vdupq_n_s16(0);
   for (int32_t row = 0; row < rows; row++) {
-    const int8_t *from = input + row * p.input_width * p.input_stride;
+    const int8_t *from = input + row * p.columns.size * p.input.stride;
     for (int32_t column = 0; column < columns; column++) {
       sums = vaddq_s16(sums, vldrbq_z_s16(from, some));
-      from += p.input_stride;
+      from += p.input.stride;
     }
   }
   const uint32_t taps = (uint32_t)(rows * columns);
   const int32x4_t even = trecx_mve_average_pool_2d_divide(vmovlbq_s16(sums), taps);
   const int32x4_t odd = trecx_mve_average_pool_2d_divide(vmovltq_s16(sums), taps);
   sums = vmovntq_s32(vmovnbq_s32(sums, even), odd);
-  return vminq_s16(vmaxq_s16(sums, vdupq_n_s16((int16_t)p.output_min)), vdupq_n_s16((int16_t)p.output_max));
+  return vminq_s16(vmaxq_s16(sums, vdupq_n_s16((int16_t)p.range.min)), vdupq_n_s16((int16_t)p.range.max));
 }
 
 TRECX_KERNEL void trecx_mve_average_pool_2d(const int8_t *input, int8_t *output,
                                             const trecx_mve_average_pool_2d_params p) {
-  for (int32_t y = 0; y < p.output_height; y++) {
-    const int32_t top = y * p.stride_height - p.pad_top;
+  for (int32_t y = 0; y < p.rows.output; y++) {
+    const int32_t top = y * p.rows.stride - p.rows.before;
     const int32_t row_begin = trecx_max(0, top);
-    const int32_t rows = trecx_min(p.input_height, top + p.kernel_height) - row_begin;
-    for (int32_t x = 0; x < p.output_width; x++) {
-      const int32_t left = x * p.stride_width - p.pad_left;
+    const int32_t rows = trecx_min(p.rows.size, top + p.rows.kernel) - row_begin;
+    for (int32_t x = 0; x < p.columns.output; x++) {
+      const int32_t left = x * p.columns.stride - p.columns.before;
       const int32_t column_begin = trecx_max(0, left);
-      const int32_t columns = trecx_min(p.input_width, left + p.kernel_width) - column_begin;
-      const int8_t *const first = input + (row_begin * p.input_width + column_begin) * p.input_stride;
-      for (int32_t c = 0; c < p.channels; c += 8) {
-        const mve_pred16_t some = vctp16q((uint32_t)(p.channels - c));
+      const int32_t columns = trecx_min(p.columns.size, left + p.columns.kernel) - column_begin;
+      const int8_t *const first = input + (row_begin * p.columns.size + column_begin) * p.input.stride;
+      for (int32_t c = 0; c < p.input.channels; c += 8) {
+        const mve_pred16_t some = vctp16q((uint32_t)(p.input.channels - c));
         vstrbq_p_s16(output + c, trecx_mve_average_pool_2d_window(first + c, rows, columns, some, p), some);
       }
-      output += p.channels;
+      output += p.input.channels;
     }
   }
 }

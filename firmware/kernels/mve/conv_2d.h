@@ -15,16 +15,13 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t input_height, input_width, input_channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t output_height, output_width, output_channels;
-  int32_t padded;  /* some taps lie outside the input */
-  int32_t aligned; /* the output's pixels begin at addresses that are multiples of 4 */
+  trecx_window rows, columns;
+  trecx_pixels input;
   int32_t input_zero_point;
-  int32_t output_zero_point, output_min, output_max;
+  int32_t padded; /* some taps lie outside the input */
+  int32_t output_channels;
+  int32_t aligned; /* the output's pixels begin at addresses that are multiples of 4 */
+  trecx_output output;
 } trecx_mve_conv_2d_params;
 
 enum {
@@ -99,17 +96,16 @@ TRECX_INLINE const int8_t *trecx_mve_conv_2d_dot(const int8_t *weights, const in
 TRECX_INLINE void trecx_mve_conv_2d_tile(const int8_t *columns, int8_t *output, uint32x4_t offsets,
                                          const int8_t *weights, const int32_t *channels, int32_t blocks,
                                          const trecx_mve_conv_2d_params p) {
-  const trecx_mve_output out = {p.output_zero_point, p.output_min, p.output_max};
   for (int32_t o = 0; o < p.output_channels; o += 4) {
     int32x4_t x0, x1, x2, x3;
     const int32_t shifts = *channels++;
     weights = trecx_mve_conv_2d_dot(weights, columns, blocks, &x0, &x1);
-    channels = trecx_mve_requantize(&x0, channels, shifts, out);
-    channels = trecx_mve_requantize(&x1, channels, shifts >> 8, out);
+    channels = trecx_mve_requantize(&x0, channels, shifts, p.output);
+    channels = trecx_mve_requantize(&x1, channels, shifts >> 8, p.output);
     weights = trecx_mve_conv_2d_dot(weights, columns, blocks, &x2, &x3);
-    channels = trecx_mve_requantize(&x2, channels, shifts >> 16, out);
-    channels = trecx_mve_requantize(&x3, channels, shifts >> 24, out);
-    const int8x16_t bytes = trecx_mve_bytes(trecx_mve_pack(x0, x2), trecx_mve_pack(x1, x3), out);
+    channels = trecx_mve_requantize(&x2, channels, shifts >> 16, p.output);
+    channels = trecx_mve_requantize(&x3, channels, shifts >> 24, p.output);
+    const int8x16_t bytes = trecx_mve_bytes(trecx_mve_pack(x0, x2), trecx_mve_pack(x1, x3), p.output);
     trecx_mve_store(output + o, offsets, bytes, p.output_channels - o, p.aligned);
   }
 }
@@ -133,11 +129,11 @@ TRECX_INLINE void trecx_mve_conv_2d_fill(int8_t *column, int32_t value, int32_t 
 /* `taps` taps of one kernel row, from the pixel `input` on. */
 TRECX_INLINE void trecx_mve_conv_2d_taps(int8_t *column, const int8_t *input, int32_t taps, int32_t spread,
                                          const trecx_mve_conv_2d_params p) {
-  if (p.input_stride == p.input_channels) {
-    trecx_mve_conv_2d_copy(column, input, taps * p.input_channels, spread);
+  if (p.input.stride == p.input.channels) {
+    trecx_mve_conv_2d_copy(column, input, taps * p.input.channels, spread);
   } else {
     for (int32_t k = 0; k < taps; k++) {
-      trecx_mve_conv_2d_copy(column + k * p.input_channels * spread, input + k * p.input_stride, p.input_channels,
+      trecx_mve_conv_2d_copy(column + k * p.input.channels * spread, input + k * p.input.stride, p.input.channels,
                              spread);
     }
   }
@@ -146,17 +142,17 @@ TRECX_INLINE void trecx_mve_conv_2d_taps(int8_t *column, const int8_t *input, in
 /* The column of one output pixel, whose window begins at row `top` and column `left`. */
 TRECX_INLINE void trecx_mve_conv_2d_column(int8_t *column, const int8_t *input, int32_t top, int32_t left,
                                            int32_t spread, const trecx_mve_conv_2d_params p) {
-  const int32_t row = p.kernel_width * p.input_channels;
-  const int32_t next = p.input_width * p.input_stride;
-  const int32_t pixel = p.input_channels * spread;
+  const int32_t row = p.columns.kernel * p.input.channels;
+  const int32_t next = p.columns.size * p.input.stride;
+  const int32_t pixel = p.input.channels * spread;
   const int32_t begin = p.padded ? trecx_max(0, -left) : 0;
-  const int32_t end = p.padded ? trecx_min(p.kernel_width, p.input_width - left) : p.kernel_width;
-  const int8_t *from = input + (top * p.input_width + left) * p.input_stride;
+  const int32_t end = p.padded ? trecx_min(p.columns.kernel, p.columns.size - left) : p.columns.kernel;
+  const int8_t *from = input + (top * p.columns.size + left) * p.input.stride;
   /* All taps, and what whole blocks would read beyond them, lie inside the input. */
-  const int32_t inside = (p.input_height - top - p.kernel_height + 1) * next - left * p.input_stride;
-  if (p.input_stride == p.input_channels && inside >= row + TRECX_MVE_CONV_2D_BLOCK &&
-      (!p.padded || (begin == 0 && end == p.kernel_width && top >= 0))) {
-    for (int32_t ky = 0; ky < p.kernel_height; ky++) {
+  const int32_t inside = (p.rows.size - top - p.rows.kernel + 1) * next - left * p.input.stride;
+  if (p.input.stride == p.input.channels && inside >= row + TRECX_MVE_CONV_2D_BLOCK &&
+      (!p.padded || (begin == 0 && end == p.columns.kernel && top >= 0))) {
+    for (int32_t ky = 0; ky < p.rows.kernel; ky++) {
       for (int32_t k = 0; k < row; k += TRECX_MVE_CONV_2D_BLOCK) {
         vstrbq_s8(column + k * spread, vldrbq_s8(from + k));
       }
@@ -165,36 +161,36 @@ TRECX_INLINE void trecx_mve_conv_2d_column(int8_t *column, const int8_t *input, 
     }
     return;
   }
-  for (int32_t ky = 0; ky < p.kernel_height; ky++) {
-    if (p.padded && (top + ky < 0 || top + ky >= p.input_height)) {
-      trecx_mve_conv_2d_fill(column, p.input_zero_point, p.kernel_width * p.input_channels, spread);
-    } else if (begin == 0 && end == p.kernel_width) {
-      trecx_mve_conv_2d_taps(column, from, p.kernel_width, spread, p);
+  for (int32_t ky = 0; ky < p.rows.kernel; ky++) {
+    if (p.padded && (top + ky < 0 || top + ky >= p.rows.size)) {
+      trecx_mve_conv_2d_fill(column, p.input_zero_point, p.columns.kernel * p.input.channels, spread);
+    } else if (begin == 0 && end == p.columns.kernel) {
+      trecx_mve_conv_2d_taps(column, from, p.columns.kernel, spread, p);
     } else {
-      trecx_mve_conv_2d_fill(column, p.input_zero_point, begin * p.input_channels, spread);
-      trecx_mve_conv_2d_taps(column + begin * pixel, from + begin * p.input_stride, end - begin, spread, p);
-      trecx_mve_conv_2d_fill(column + end * pixel, p.input_zero_point, (p.kernel_width - end) * p.input_channels,
+      trecx_mve_conv_2d_fill(column, p.input_zero_point, begin * p.input.channels, spread);
+      trecx_mve_conv_2d_taps(column + begin * pixel, from + begin * p.input.stride, end - begin, spread, p);
+      trecx_mve_conv_2d_fill(column + end * pixel, p.input_zero_point, (p.columns.kernel - end) * p.input.channels,
                              spread);
     }
-    column += p.kernel_width * pixel;
-    from += p.input_width * p.input_stride;
+    column += p.columns.kernel * pixel;
+    from += p.columns.size * p.input.stride;
   }
 }
 
 TRECX_KERNEL void trecx_mve_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights,
                                     const int32_t *channels, const trecx_mve_conv_2d_params p) {
-  const int32_t taps = p.kernel_height * p.kernel_width * p.input_channels;
+  const int32_t taps = p.rows.kernel * p.columns.kernel * p.input.channels;
   const int32_t blocks = (taps + TRECX_MVE_CONV_2D_BLOCK - 1) / TRECX_MVE_CONV_2D_BLOCK;
-  const int in_place = p.kernel_height * p.kernel_width == 1 || p.input_channels % TRECX_MVE_CONV_2D_BLOCK == 0;
-  const int32_t pixels = p.output_height * p.output_width;
+  const int in_place = p.rows.kernel * p.columns.kernel == 1 || p.input.channels % TRECX_MVE_CONV_2D_BLOCK == 0;
+  const int32_t pixels = p.rows.output * p.columns.output;
   int8_t *const apart = scratch + TRECX_MVE_CONV_2D_PIXELS * TRECX_MVE_CONV_2D_BLOCK * blocks;
   int32_t y = 0, x = 0;
   for (int32_t pixel = 0; pixel < pixels; pixel += TRECX_MVE_CONV_2D_PIXELS) {
     const int32_t last = trecx_min(TRECX_MVE_CONV_2D_PIXELS, pixels - pixel) - 1;
     int8_t *column = scratch;
     for (int32_t k = 0; k < TRECX_MVE_CONV_2D_PIXELS; k++) {
-      const int32_t top = y * p.stride_height - p.pad_top;
-      const int32_t left = x * p.stride_width - p.pad_left;
+      const int32_t top = y * p.rows.stride - p.rows.before;
+      const int32_t left = x * p.columns.stride - p.columns.before;
       if (in_place) {
         trecx_mve_conv_2d_column(column, input, top, left, TRECX_MVE_CONV_2D_PIXELS, p);
       } else {
@@ -205,12 +201,12 @@ TRECX_KERNEL void trecx_mve_conv_2d(const int8_t *input, int8_t *output, int8_t 
         }
       }
       column += TRECX_MVE_CONV_2D_BLOCK;
-      if (k < last && ++x == p.output_width) { /* a tile that is not full repeats the last pixel */
+      if (k < last && ++x == p.columns.output) { /* a tile that is not full repeats the last pixel */
         x = 0;
         y++;
       }
     }
-    if (++x == p.output_width) {
+    if (++x == p.columns.output) {
       x = 0;
       y++;
     }

@@ -17,36 +17,33 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t input_height, input_width, channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t stride;
-  int32_t pad_top, pad_left;
+  trecx_window rows, columns; /* at least 2 columns of output, strides both 1 or both 2 */
+  trecx_pixels input;
+  int32_t input_zero_point;
   int32_t line; /* bytes of scratch per channel */
   int32_t scratch;
-  int32_t output_height, output_width; /* width at least 2 */
-  int32_t aligned;                     /* the output's pixels begin at addresses that are multiples of 4 */
-  int32_t input_zero_point;
-  int32_t output_zero_point, output_min, output_max;
+  int32_t aligned; /* the output's pixels begin at addresses that are multiples of 4 */
+  trecx_output output;
 } trecx_mve_depthwise_conv_2d_params;
 
 /* Replaces one half of the words by rows `row` and `row` + 1 of the input; its zero point stands for padding. */
 TRECX_INLINE void trecx_mve_depthwise_conv_2d_rows(int8_t *lines, const int8_t *input, int32_t row,
                                                    const trecx_mve_depthwise_conv_2d_params p) {
-  const int upper = row >= 0 && row < p.input_height;
-  const int lower = row + 1 >= 0 && row + 1 < p.input_height;
-  const int32_t columns = trecx_min(p.input_width, p.line / 4 - p.pad_left);
-  const int32_t next = p.input_width * p.input_stride;
+  const int upper = row >= 0 && row < p.rows.size;
+  const int lower = row + 1 >= 0 && row + 1 < p.rows.size;
+  const int32_t columns = trecx_min(p.columns.size, p.line / 4 - p.columns.before);
+  const int32_t next = p.columns.size * p.input.stride;
   const uint16x8_t zero = vdupq_n_u16((uint8_t)p.input_zero_point);
   const uint16x8_t offsets = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)p.line);
-  for (int32_t c = 0; c < p.channels; c += 8) {
-    const mve_pred16_t some = vctp16q((uint32_t)(p.channels - c));
+  for (int32_t c = 0; c < p.input.channels; c += 8) {
+    const mve_pred16_t some = vctp16q((uint32_t)(p.input.channels - c));
     const uint8_t *from = (const uint8_t *)input + row * next + c;
-    int8_t *to = lines + c * p.line + p.pad_left * 4;
-    if (upper && lower && (p.channels % 8 == 0 || p.channels - c >= 8)) {
+    int8_t *to = lines + c * p.line + p.columns.before * 4;
+    if (upper && lower && (p.input.channels % 8 == 0 || p.input.channels - c >= 8)) {
       for (int32_t x = 0; x < columns; x++) {
         const uint16x8_t pair = vsliq_n_u16(vldrbq_u16(from), vldrbq_u16(from + next), 8);
         vstrhq_scatter_offset_u16((uint16_t *)(void *)to, offsets, pair);
-        from += p.input_stride;
+        from += p.input.stride;
         to += 4;
       }
     } else {
@@ -54,7 +51,7 @@ TRECX_INLINE void trecx_mve_depthwise_conv_2d_rows(int8_t *lines, const int8_t *
         const uint16x8_t first = upper ? vldrbq_z_u16(from, some) : zero;
         const uint16x8_t second = lower ? vldrbq_z_u16(from + next, some) : zero;
         vstrhq_scatter_offset_p_u16((uint16_t *)(void *)to, offsets, vsliq_n_u16(first, second, 8), some);
-        from += p.input_stride;
+        from += p.input.stride;
         to += 4;
       }
     }
@@ -104,7 +101,7 @@ TRECX_INLINE void trecx_mve_depthwise_conv_2d_4x2(const int8_t *line, int8x16_t 
 /* One channel of 4 pixels of two rows, scaled; `shift` selects it in its group. */
 TRECX_INLINE void trecx_mve_depthwise_conv_2d_pair(const int8_t *line, const int8_t *weights, int odd,
                                                    const int32_t *channel, int32_t shift, int32x4_t *above,
-                                                   int32x4_t *below, const trecx_mve_output out) {
+                                                   int32x4_t *below, const trecx_output out) {
   trecx_mve_depthwise_conv_2d_4x2(line, trecx_mve_depthwise_conv_2d_weights(weights, odd), above, below);
   *above = trecx_mve_scale(vaddq_n_s32(*above, channel[0]), channel[1], shift, out);
   *below = trecx_mve_scale(vaddq_n_s32(*below, channel[0]), channel[1], shift, out);
@@ -114,21 +111,22 @@ TRECX_INLINE void trecx_mve_depthwise_conv_2d_pair(const int8_t *line, const int
 TRECX_INLINE void trecx_mve_depthwise_conv_2d_eight(const int8_t *lines, int8_t *output, const int8_t *weights,
                                                     const int32_t *channels, int odd,
                                                     const trecx_mve_depthwise_conv_2d_params p) {
-  const trecx_mve_output out = {p.output_zero_point, p.output_min, p.output_max};
-  const uint32x4_t offsets = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)p.channels);
-  for (int32_t c = 0; c < p.channels; c += 4) {
+  const uint32x4_t offsets = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)p.input.channels);
+  for (int32_t c = 0; c < p.input.channels; c += 4) {
     int32x4_t a0, a1, a2, a3, b0, b1, b2, b3;
     const int32_t shifts = channels[0];
-    trecx_mve_depthwise_conv_2d_pair(lines, weights, odd, channels + 1, shifts, &a0, &b0, out);
-    trecx_mve_depthwise_conv_2d_pair(lines + 2 * p.line, weights + 32, odd, channels + 5, shifts >> 16, &a2, &b2, out);
+    trecx_mve_depthwise_conv_2d_pair(lines, weights, odd, channels + 1, shifts, &a0, &b0, p.output);
+    trecx_mve_depthwise_conv_2d_pair(lines + 2 * p.line, weights + 32, odd, channels + 5, shifts >> 16, &a2, &b2,
+                                     p.output);
     const int16x8_t a02 = trecx_mve_pack(a0, a2);
     const int16x8_t b02 = trecx_mve_pack(b0, b2);
-    trecx_mve_depthwise_conv_2d_pair(lines + p.line, weights + 16, odd, channels + 3, shifts >> 8, &a1, &b1, out);
-    trecx_mve_depthwise_conv_2d_pair(lines + 3 * p.line, weights + 48, odd, channels + 7, shifts >> 24, &a3, &b3, out);
-    const int8x16_t above = trecx_mve_bytes(a02, trecx_mve_pack(a1, a3), out);
-    const int8x16_t below = trecx_mve_bytes(b02, trecx_mve_pack(b1, b3), out);
-    trecx_mve_store(output + c, offsets, above, p.channels - c, p.aligned);
-    trecx_mve_store(output + p.output_width * p.channels + c, offsets, below, p.channels - c, p.aligned);
+    trecx_mve_depthwise_conv_2d_pair(lines + p.line, weights + 16, odd, channels + 3, shifts >> 8, &a1, &b1, p.output);
+    trecx_mve_depthwise_conv_2d_pair(lines + 3 * p.line, weights + 48, odd, channels + 7, shifts >> 24, &a3, &b3,
+                                     p.output);
+    const int8x16_t above = trecx_mve_bytes(a02, trecx_mve_pack(a1, a3), p.output);
+    const int8x16_t below = trecx_mve_bytes(b02, trecx_mve_pack(b1, b3), p.output);
+    trecx_mve_store(output + c, offsets, above, p.input.channels - c, p.aligned);
+    trecx_mve_store(output + p.columns.output * p.input.channels + c, offsets, below, p.input.channels - c, p.aligned);
     lines += 4 * p.line;
     weights += 4 * 16;
     channels += TRECX_MVE_GROUP;
@@ -139,26 +137,24 @@ TRECX_INLINE void trecx_mve_depthwise_conv_2d_eight(const int8_t *lines, int8_t 
 TRECX_INLINE int32x4_t trecx_mve_depthwise_conv_2d_quad(const int8_t *line, const int8_t *weights, int odd, int wide,
                                                         int two, const int32_t *channel, int32_t shift,
                                                         const trecx_mve_depthwise_conv_2d_params p) {
-  const trecx_mve_output out = {p.output_zero_point, p.output_min, p.output_max};
   const int8x16_t a = trecx_mve_depthwise_conv_2d_weights(weights, odd);
   const int8x16_t b = two ? trecx_mve_depthwise_conv_2d_below(a) : a;
-  const int32_t step = 4 * p.stride;
+  const int32_t step = 4 * p.rows.stride;
   const int8_t *const next = line + (wide ? 2 * step : 0);
   const int32x4_t sums = trecx_mve_lanes(vmladavq_s8(a, vldrbq_s8(line)), vmladavq_s8(a, vldrbq_s8(line + step)),
                                          vmladavq_s8(b, vldrbq_s8(next)), vmladavq_s8(b, vldrbq_s8(next + step)));
-  return trecx_mve_scale(vaddq_n_s32(sums, channel[0]), channel[1], shift, out);
+  return trecx_mve_scale(vaddq_n_s32(sums, channel[0]), channel[1], shift, p.output);
 }
 
 /* All channels of 4 outputs. */
 TRECX_INLINE void trecx_mve_depthwise_conv_2d_four(const int8_t *lines, int8_t *output, const int8_t *weights,
                                                    const int32_t *channels, int odd, int wide, int two,
                                                    const trecx_mve_depthwise_conv_2d_params p) {
-  const trecx_mve_output out = {p.output_zero_point, p.output_min, p.output_max};
-  const uint32_t row = (uint32_t)(two ? p.output_width * p.channels : 0);
+  const uint32_t row = (uint32_t)(two ? p.columns.output * p.input.channels : 0);
   const uint32x4_t lanes = vidupq_n_u32(0, 1);
-  const uint32x4_t pixels = vmulq_n_u32(wide ? lanes : vandq_u32(lanes, vdupq_n_u32(1)), (uint32_t)p.channels);
+  const uint32x4_t pixels = vmulq_n_u32(wide ? lanes : vandq_u32(lanes, vdupq_n_u32(1)), (uint32_t)p.input.channels);
   const uint32x4_t offsets = wide ? pixels : vaddq_u32(pixels, vmulq_n_u32(vshrq_n_u32(lanes, 1), row));
-  for (int32_t c = 0; c < p.channels; c += 4) {
+  for (int32_t c = 0; c < p.input.channels; c += 4) {
     const int32_t shifts = channels[0];
     const int32x4_t x0 = trecx_mve_depthwise_conv_2d_quad(lines, weights, odd, wide, two, channels + 1, shifts, p);
     const int32x4_t x1 = trecx_mve_depthwise_conv_2d_quad(lines + p.line, weights + 16, odd, wide, two, channels + 3,
@@ -167,8 +163,8 @@ TRECX_INLINE void trecx_mve_depthwise_conv_2d_four(const int8_t *lines, int8_t *
                                                           channels + 5, shifts >> 16, p);
     const int32x4_t x3 = trecx_mve_depthwise_conv_2d_quad(lines + 3 * p.line, weights + 48, odd, wide, two,
                                                           channels + 7, shifts >> 24, p);
-    const int8x16_t bytes = trecx_mve_bytes(trecx_mve_pack(x0, x2), trecx_mve_pack(x1, x3), out);
-    trecx_mve_store(output + c, offsets, bytes, p.channels - c, p.aligned);
+    const int8x16_t bytes = trecx_mve_bytes(trecx_mve_pack(x0, x2), trecx_mve_pack(x1, x3), p.output);
+    trecx_mve_store(output + c, offsets, bytes, p.input.channels - c, p.aligned);
     lines += 4 * p.line;
     weights += 4 * 16;
     channels += TRECX_MVE_GROUP;
@@ -179,22 +175,25 @@ TRECX_INLINE void trecx_mve_depthwise_conv_2d_four(const int8_t *lines, int8_t *
 TRECX_INLINE void trecx_mve_depthwise_conv_2d_step(const int8_t *lines, int8_t *output, const int8_t *weights,
                                                    const int32_t *channels, int odd, int two,
                                                    const trecx_mve_depthwise_conv_2d_params p) {
-  const int32_t step = 4 * p.stride;
+  const int32_t step = 4 * p.rows.stride;
   const int32_t pairs = two ? 2 : 0; /* the most pixels that are left to pieces of 2 */
   int32_t x = 0;
-  while (x < p.output_width) {
-    const int32_t left = p.output_width - x;
-    if (left > pairs && p.output_width >= 4) {
-      x = trecx_min(x, p.output_width - 4);
+  while (x < p.columns.output) {
+    const int32_t left = p.columns.output - x;
+    if (left > pairs && p.columns.output >= 4) {
+      x = trecx_min(x, p.columns.output - 4);
+      const int8_t *const from = lines + x * step;
+      int8_t *const to = output + x * p.input.channels;
       if (two) {
-        trecx_mve_depthwise_conv_2d_eight(lines + x * step, output + x * p.channels, weights, channels, odd, p);
+        trecx_mve_depthwise_conv_2d_eight(from, to, weights, channels, odd, p);
       } else {
-        trecx_mve_depthwise_conv_2d_four(lines + x * step, output + x * p.channels, weights, channels, odd, 1, 0, p);
+        trecx_mve_depthwise_conv_2d_four(from, to, weights, channels, odd, 1, 0, p);
       }
       x += 4;
     } else {
-      x = trecx_min(x, p.output_width - 2);
-      trecx_mve_depthwise_conv_2d_four(lines + x * step, output + x * p.channels, weights, channels, odd, 0, two, p);
+      x = trecx_min(x, p.columns.output - 2);
+      int8_t *const to = output + x * p.input.channels;
+      trecx_mve_depthwise_conv_2d_four(lines + x * step, to, weights, channels, odd, 0, two, p);
       x += 2;
     }
   }
@@ -206,18 +205,18 @@ TRECX_KERNEL void trecx_mve_depthwise_conv_2d(const int8_t *input, int8_t *outpu
   for (int32_t k = 0; k < p.scratch; k += 16) {
     vstrbq_s8(scratch + k, vdupq_n_s8((int8_t)p.input_zero_point));
   }
-  const int32_t rows = p.stride == 1 ? 2 : 1; /* of output per step */
-  trecx_mve_depthwise_conv_2d_rows(scratch, input, -p.pad_top, p);
-  int32_t row = 2 - p.pad_top;
+  const int32_t rows = p.rows.stride == 1 ? 2 : 1; /* of output per step */
+  trecx_mve_depthwise_conv_2d_rows(scratch, input, -p.rows.before, p);
+  int32_t row = 2 - p.rows.before;
   int odd = 0;
-  for (int32_t y = 0; y < p.output_height; y += rows) {
+  for (int32_t y = 0; y < p.rows.output; y += rows) {
     trecx_mve_depthwise_conv_2d_rows(scratch + (odd ? 0 : 2), input, row, p);
-    if (rows == 2 && (p.output_height % 2 == 0 || y + 1 < p.output_height)) {
+    if (rows == 2 && (p.rows.output % 2 == 0 || y + 1 < p.rows.output)) {
       trecx_mve_depthwise_conv_2d_step(scratch, output, weights, channels, odd, 1, p);
     } else {
       trecx_mve_depthwise_conv_2d_step(scratch, output, weights, channels, odd, 0, p);
     }
-    output += rows * p.output_width * p.channels;
+    output += rows * p.columns.output * p.input.channels;
     row += 2;
     odd ^= 1;
   }

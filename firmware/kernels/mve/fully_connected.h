@@ -9,21 +9,20 @@
 #include "requantize.h"
 
 typedef struct {
-  int32_t runs, run_length, input_stride; /* input_stride: bytes from run to run */
+  trecx_runs input;
   int32_t outputs;
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_mve_fully_connected_params;
 
 TRECX_KERNEL void trecx_mve_fully_connected(const int8_t *input, int8_t *output, const int8_t *weights,
                                             const int32_t *requantization, const trecx_mve_fully_connected_params p) {
-  const trecx_mve_output out = {p.output_zero_point, p.output_min, p.output_max};
   for (int32_t o = 0; o < p.outputs; o += 4) {
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (int32_t run = 0; run < p.runs; run++) {
-      const int8_t *const from = input + run * p.input_stride;
-      for (int32_t k = 0; k < p.run_length; k += 16) {
-        const int32_t left = p.run_length - k;
-        const int whole = p.run_length % 16 == 0 || left >= 16;
+    for (int32_t run = 0; run < p.input.count; run++) {
+      const int8_t *const from = input + run * p.input.stride;
+      for (int32_t k = 0; k < p.input.length; k += 16) {
+        const int32_t left = p.input.length - k;
+        const int whole = p.input.length % 16 == 0 || left >= 16;
         const int8x16_t x = whole ? vldrbq_s8(from + k) : vldrbq_z_s8(from + k, vctp8q((uint32_t)left));
         s0 = vmladavaq_s8(s0, x, vldrbq_s8(weights));
         s1 = vmladavaq_s8(s1, x, vldrbq_s8(weights + 16));
@@ -33,9 +32,9 @@ TRECX_KERNEL void trecx_mve_fully_connected(const int8_t *input, int8_t *output,
       }
     }
     const int32x4_t sums = vaddq_s32(trecx_mve_lanes(s0, s1, s2, s3), vldrwq_s32(requantization));
-    int32x4_t x = trecx_mve_scale_each(sums, vldrwq_s32(requantization + 4), vldrwq_s32(requantization + 8), out);
-    x = vmaxq_s32(vaddq_n_s32(x, p.output_zero_point), vdupq_n_s32(p.output_min));
-    vstrbq_p_s32(output + o, vminq_s32(x, vdupq_n_s32(p.output_max)), vctp32q((uint32_t)(p.outputs - o)));
+    int32x4_t x = trecx_mve_scale_each(sums, vldrwq_s32(requantization + 4), vldrwq_s32(requantization + 8), p.output);
+    x = vmaxq_s32(vaddq_n_s32(x, p.output.zero_point), vdupq_n_s32(p.output.range.min));
+    vstrbq_p_s32(output + o, vminq_s32(x, vdupq_n_s32(p.output.range.max)), vctp32q((uint32_t)(p.outputs - o)));
     requantization += 12;
   }
 }

@@ -12,16 +12,12 @@
 
 #include "../requantize.h"
 
-typedef struct {
-  int32_t zero_point, min, max;
-} trecx_mve_output;
-
 /* Words of a table `channels` for four channels: their shifts in one word, then bias and multiplier of each. */
 enum { TRECX_MVE_GROUP = 9 };
 
 /* The sums of one channel, whose multiplier and shift are scalars; of `shift`, the lowest byte counts. */
-TRECX_INLINE int32x4_t trecx_mve_scale(int32x4_t sums, int32_t multiplier, int32_t shift, const trecx_mve_output out) {
-  const int32x4_t scaled = out.min >= out.zero_point ? vqrdmulhq_n_s32(sums, multiplier)
+TRECX_INLINE int32x4_t trecx_mve_scale(int32x4_t sums, int32_t multiplier, int32_t shift, const trecx_output out) {
+  const int32x4_t scaled = out.range.min >= out.zero_point ? vqrdmulhq_n_s32(sums, multiplier)
                                                      : vqrdmlahq_n_s32(vshrq_n_s32(sums, 31), sums, multiplier);
   return vrshlq_n_s32(scaled, shift);
 }
@@ -29,7 +25,7 @@ TRECX_INLINE int32x4_t trecx_mve_scale(int32x4_t sums, int32_t multiplier, int32
 /* The sums, without bias, of the channel whose bias and multiplier `channel` points to; returns where the next lie. GCC
  * would load them apart. */
 TRECX_INLINE const int32_t *trecx_mve_requantize(int32x4_t *sums, const int32_t *channel, int32_t shift,
-                                                 const trecx_mve_output out) {
+                                                 const trecx_output out) {
   int32_t bias, multiplier;
   __asm__("ldrd %0, %1, [%2], #8" : "=&r"(bias), "=&r"(multiplier), "+r"(channel));
   *sums = trecx_mve_scale(vaddq_n_s32(*sums, bias), multiplier, shift, out);
@@ -38,9 +34,9 @@ TRECX_INLINE const int32_t *trecx_mve_requantize(int32x4_t *sums, const int32_t 
 
 /* The sums of four channels. */
 TRECX_INLINE int32x4_t trecx_mve_scale_each(int32x4_t sums, int32x4_t multipliers, int32x4_t shifts,
-                                            const trecx_mve_output out) {
+                                            const trecx_output out) {
   const int32x4_t scaled = vqrdmulhq_s32(sums, multipliers);
-  return vrshlq_s32(out.min >= out.zero_point ? scaled : vaddq_s32(scaled, vshrq_n_s32(sums, 31)), shifts);
+  return vrshlq_s32(out.range.min >= out.zero_point ? scaled : vaddq_s32(scaled, vshrq_n_s32(sums, 31)), shifts);
 }
 
 /* Elements of `even` and `odd` in turn, as 16 bits. As intrinsics these two would cost a copy of `even`. */
@@ -50,16 +46,16 @@ TRECX_INLINE int16x8_t trecx_mve_pack(int32x4_t even, int32x4_t odd) {
 }
 
 /* clamp(zero point + x), elements of `even` and `odd` in turn. */
-TRECX_INLINE int8x16_t trecx_mve_bytes(int16x8_t even, int16x8_t odd, const trecx_mve_output out) {
+TRECX_INLINE int8x16_t trecx_mve_bytes(int16x8_t even, int16x8_t odd, const trecx_output out) {
   even = vqaddq_n_s16(even, (int16_t)out.zero_point);
   odd = vqaddq_n_s16(odd, (int16_t)out.zero_point);
   __asm__("vqmovnb.s16 %q0, %q0\n\tvqmovnt.s16 %q0, %q1" : "+w"(even) : "w"(odd));
   int8x16_t bytes = vreinterpretq_s8_s16(even);
-  if (out.min > INT8_MIN) {
-    bytes = vmaxq_s8(bytes, vdupq_n_s8((int8_t)out.min));
+  if (out.range.min > INT8_MIN) {
+    bytes = vmaxq_s8(bytes, vdupq_n_s8((int8_t)out.range.min));
   }
-  if (out.max < INT8_MAX) {
-    bytes = vminq_s8(bytes, vdupq_n_s8((int8_t)out.max));
+  if (out.range.max < INT8_MAX) {
+    bytes = vminq_s8(bytes, vdupq_n_s8((int8_t)out.range.max));
   }
   return bytes;
 }

@@ -27,19 +27,16 @@
 #include "scale.h"
 
 typedef struct {
-  int32_t input_height, input_width, input_channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t padded; /* some windows reach into the padding */
-  int32_t output_height, output_width, output_channels;
+  trecx_window rows, columns;
+  trecx_pixels input;
   int32_t input_zero_point;
+  int32_t padded; /* some windows reach into the padding */
+  int32_t output_channels;
   int32_t groups;
   int32_t tile;   /* channels computed together, 1 or 2 */
   int32_t excess; /* weights are stored plus 128 */
   int32_t narrow; /* accumulators are below 2^20 */
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_portable_conv_2d_params;
 
 enum { TRECX_PORTABLE_CONV_2D_GROUP = 4 };
@@ -57,18 +54,18 @@ typedef struct {
 
 TRECX_INLINE trecx_portable_conv_2d_place trecx_portable_conv_2d_next(trecx_portable_conv_2d_place place,
                                                                       const trecx_portable_conv_2d_params p) {
-  place.left += p.stride_width;
-  if (place.left == p.output_width * p.stride_width - p.pad_left) {
-    place.left = -p.pad_left;
-    place.top += p.stride_height;
+  place.left += p.columns.stride;
+  if (place.left == p.columns.output * p.columns.stride - p.columns.before) {
+    place.left = -p.columns.before;
+    place.top += p.rows.stride;
   }
   return place;
 }
 
 TRECX_INLINE int trecx_portable_conv_2d_inside(const trecx_portable_conv_2d_place place,
                                                const trecx_portable_conv_2d_params p) {
-  return place.top >= 0 && place.top + p.kernel_height <= p.input_height && place.left >= 0 &&
-         place.left + p.kernel_width <= p.input_width;
+  return place.top >= 0 && place.top + p.rows.kernel <= p.rows.size && place.left >= 0 &&
+         place.left + p.columns.kernel <= p.columns.size;
 }
 
 TRECX_INLINE trecx_word *trecx_portable_conv_2d_run(trecx_word *column, const int8_t *a, const int8_t *b,
@@ -83,8 +80,8 @@ TRECX_INLINE trecx_word *trecx_portable_conv_2d_run(trecx_word *column, const in
 /* The channels of the pixel at (y, x), or `blank` where that lies in the padding. */
 TRECX_INLINE const int8_t *trecx_portable_conv_2d_tap(const int8_t *input, const int8_t *blank, int32_t y, int32_t x,
                                                       const trecx_portable_conv_2d_params p) {
-  const int inside = (uint32_t)y < (uint32_t)p.input_height && (uint32_t)x < (uint32_t)p.input_width;
-  return inside ? input + (y * p.input_width + x) * p.input_stride : blank;
+  const int inside = (uint32_t)y < (uint32_t)p.rows.size && (uint32_t)x < (uint32_t)p.columns.size;
+  return inside ? input + (y * p.columns.size + x) * p.input.stride : blank;
 }
 
 /* Gather the taps of the pixels at a and b. */
@@ -92,21 +89,21 @@ TRECX_INLINE void trecx_portable_conv_2d_gather(const int8_t *input, trecx_word 
                                                 const trecx_portable_conv_2d_place a,
                                                 const trecx_portable_conv_2d_place b,
                                                 const trecx_portable_conv_2d_params p) {
-  const int dense = p.input_stride == p.input_channels;
+  const int dense = p.input.stride == p.input.channels;
   if (dense && (!p.padded || (trecx_portable_conv_2d_inside(a, p) && trecx_portable_conv_2d_inside(b, p)))) {
-    const int8_t *const from_a = input + (a.top * p.input_width + a.left) * p.input_stride;
-    const int8_t *const from_b = input + (b.top * p.input_width + b.left) * p.input_stride;
-    for (int32_t ky = 0; ky < p.kernel_height; ky++) {
-      const int32_t row = ky * p.input_width * p.input_stride;
-      column = trecx_portable_conv_2d_run(column, from_a + row, from_b + row, p.kernel_width * p.input_channels);
+    const int8_t *const from_a = input + (a.top * p.columns.size + a.left) * p.input.stride;
+    const int8_t *const from_b = input + (b.top * p.columns.size + b.left) * p.input.stride;
+    for (int32_t ky = 0; ky < p.rows.kernel; ky++) {
+      const int32_t row = ky * p.columns.size * p.input.stride;
+      column = trecx_portable_conv_2d_run(column, from_a + row, from_b + row, p.columns.kernel * p.input.channels);
     }
     return;
   }
-  for (int32_t ky = 0; ky < p.kernel_height; ky++) {
-    for (int32_t kx = 0; kx < p.kernel_width; kx++) {
+  for (int32_t ky = 0; ky < p.rows.kernel; ky++) {
+    for (int32_t kx = 0; kx < p.columns.kernel; kx++) {
       const int8_t *const from_a = trecx_portable_conv_2d_tap(input, blank, a.top + ky, a.left + kx, p);
       const int8_t *const from_b = trecx_portable_conv_2d_tap(input, blank, b.top + ky, b.left + kx, p);
-      column = trecx_portable_conv_2d_run(column, from_a, from_b, p.input_channels);
+      column = trecx_portable_conv_2d_run(column, from_a, from_b, p.input.channels);
     }
   }
 }
@@ -167,9 +164,8 @@ TRECX_INLINE const uint32_t *trecx_portable_conv_2d_finish(trecx_portable_conv_2
   const int32_t right = channel[3] & 255;
   residues = trecx_portable_conv_2d_residues(&sums, column, residues, channel[3] >> 8);
   const int32_t a = (int32_t)((uint32_t)channel[1] + sums.all - ((uint32_t)sums.high << 16));
-  *first = trecx_portable_scale(a, channel[2], right, p.narrow, p.output_zero_point, p.output_min, p.output_max);
-  *second =
-      trecx_portable_scale(sums.high, channel[2], right, p.narrow, p.output_zero_point, p.output_min, p.output_max);
+  *first = trecx_portable_scale(a, channel[2], right, p.narrow, p.output);
+  *second = trecx_portable_scale(sums.high, channel[2], right, p.narrow, p.output);
   return residues;
 }
 
@@ -215,14 +211,14 @@ TRECX_INLINE void trecx_portable_conv_2d_pair(const trecx_word *column, int8_t *
 TRECX_KERNEL void trecx_portable_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights,
                                          const uint32_t *residues, const int32_t *channels,
                                          const trecx_portable_conv_2d_params p) {
-  const int32_t taps = p.kernel_height * p.kernel_width * p.input_channels;
-  const int32_t pixels = p.output_height * p.output_width;
+  const int32_t taps = p.rows.kernel * p.columns.kernel * p.input.channels;
+  const int32_t pixels = p.rows.output * p.columns.output;
   trecx_word *const column = (trecx_word *)(void *)scratch;
   int8_t *const blank = scratch + 4 * p.groups * (TRECX_PORTABLE_CONV_2D_GROUP + p.excess);
   if (p.padded) {
-    memset(blank, p.input_zero_point, (uint32_t)p.input_channels);
+    memset(blank, p.input_zero_point, (uint32_t)p.input.channels);
   }
-  trecx_portable_conv_2d_place place = {-p.pad_top, -p.pad_left};
+  trecx_portable_conv_2d_place place = {-p.rows.before, -p.columns.before};
   for (int32_t pixel = 0; pixel < pixels; pixel += 2) {
     /* An odd last pixel is computed twice. */
     const int32_t second = trecx_min(pixel + 1, pixels - 1);
@@ -236,8 +232,8 @@ TRECX_KERNEL void trecx_portable_conv_2d(const int8_t *input, int8_t *output, in
     if (p.excess) {
       trecx_portable_conv_2d_spread(column, p);
     }
-    trecx_portable_conv_2d_pair(column, output + pixel * p.output_channels, output + second * p.output_channels, weights,
-                                residues, channels, p);
+    trecx_portable_conv_2d_pair(column, output + pixel * p.output_channels, output + second * p.output_channels,
+                                weights, residues, channels, p);
   }
 }
 

@@ -12,35 +12,32 @@
 #include "scale.h"
 
 typedef struct {
-  int32_t input_height, input_width, input_channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t output_height, output_width, output_channels;
+  trecx_window rows, columns;
+  trecx_pixels input;
   int32_t input_zero_point;
+  int32_t output_channels;
   int32_t length; /* values in a column and a row of weights */
-  int32_t output_zero_point, output_min, output_max;
+  trecx_output output;
 } trecx_portable_conv_2d_dot_params;
 
 TRECX_INLINE void trecx_portable_conv_2d_dot_gather(const int8_t *input, trecx_half *column, int32_t top, int32_t left,
                                                     const trecx_portable_conv_2d_dot_params p) {
-  for (int32_t ky = 0; ky < p.kernel_height; ky++) {
-    for (int32_t kx = 0; kx < p.kernel_width; kx++) {
+  for (int32_t ky = 0; ky < p.rows.kernel; ky++) {
+    for (int32_t kx = 0; kx < p.columns.kernel; kx++) {
       const int32_t y = top + ky;
       const int32_t x = left + kx;
-      const int inside = y >= 0 && y < p.input_height && x >= 0 && x < p.input_width;
+      const int inside = y >= 0 && y < p.rows.size && x >= 0 && x < p.columns.size;
       if (inside) {
-        const int8_t *const from = input + (y * p.input_width + x) * p.input_stride;
-        for (int32_t i = 0; i < p.input_channels; i++) {
+        const int8_t *const from = input + (y * p.columns.size + x) * p.input.stride;
+        for (int32_t i = 0; i < p.input.channels; i++) {
           column[i] = from[i];
         }
       } else {
-        for (int32_t i = 0; i < p.input_channels; i++) {
+        for (int32_t i = 0; i < p.input.channels; i++) {
           column[i] = (int16_t)p.input_zero_point;
         }
       }
-      column += p.input_channels;
+      column += p.input.channels;
     }
   }
 }
@@ -58,14 +55,13 @@ TRECX_KERNEL void trecx_portable_conv_2d_dot(const int8_t *input, int8_t *output
                                              const uint8_t *rights, const trecx_portable_conv_2d_dot_params p) {
   trecx_half *const column = (trecx_half *)(void *)scratch;
   memset(scratch, 0, 2 * (uint32_t)p.length);
-  for (int32_t y = 0; y < p.output_height; y++) {
-    for (int32_t x = 0; x < p.output_width; x++) {
-      trecx_portable_conv_2d_dot_gather(input, column, y * p.stride_height - p.pad_top,
-                                        x * p.stride_width - p.pad_left, p);
+  for (int32_t y = 0; y < p.rows.output; y++) {
+    for (int32_t x = 0; x < p.columns.output; x++) {
+      trecx_portable_conv_2d_dot_gather(input, column, y * p.rows.stride - p.rows.before,
+                                        x * p.columns.stride - p.columns.before, p);
       for (int32_t o = 0; o < p.output_channels; o++) {
         const int32_t sum = bias[o] + trecx_portable_conv_2d_dot_sum(column, weights + o * p.length, p.length);
-        *output++ = trecx_portable_scale(sum, multipliers[o], rights[o], 0, p.output_zero_point, p.output_min,
-                                         p.output_max);
+        *output++ = trecx_portable_scale(sum, multipliers[o], rights[o], 0, p.output);
       }
     }
   }

@@ -14,17 +14,13 @@
 #include "scale.h"
 
 typedef struct {
-  int32_t input_height, input_width, channels;
-  int32_t input_stride; /* bytes from pixel to pixel */
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t pad_top, pad_left;
-  int32_t output_height, output_width;
+  trecx_window rows, columns;
+  trecx_pixels input;
+  int32_t input_zero_point;
   int32_t band_height; /* output rows of a band */
   int32_t band_width;  /* bytes from row to row of a band, padding included */
-  int32_t input_zero_point;
-  int32_t narrow; /* accumulators are below 2^20 */
-  int32_t output_zero_point, output_min, output_max;
+  int32_t narrow;      /* accumulators are below 2^20 */
+  trecx_output output;
 } trecx_portable_depthwise_conv_2d_params;
 
 /* What one channel needs: its weights and how its sums become outputs. */
@@ -36,18 +32,18 @@ typedef struct {
 /* Fill rows [begin, end) of a band whose first row is row `top` of the image; `input` is at the channel. */
 TRECX_INLINE void trecx_portable_depthwise_conv_2d_fill(const int8_t *input, int8_t *band, int32_t top, int32_t begin,
                                                         int32_t end, const trecx_portable_depthwise_conv_2d_params p) {
-  const int32_t columns = trecx_min(p.input_width, p.band_width - p.pad_left);
+  const int32_t columns = trecx_min(p.columns.size, p.band_width - p.columns.before);
   for (int32_t row = begin; row < end; row++) {
-    int8_t *const to = band + row * p.band_width + p.pad_left;
-    if ((uint32_t)(top + row) >= (uint32_t)p.input_height) {
+    int8_t *const to = band + row * p.band_width + p.columns.before;
+    if ((uint32_t)(top + row) >= (uint32_t)p.rows.size) {
       memset(to, p.input_zero_point, (uint32_t)columns);
       continue;
     }
-    const int8_t *from = input + (top + row) * p.input_width * p.input_stride;
+    const int8_t *from = input + (top + row) * p.columns.size * p.input.stride;
 #pragma GCC unroll 4
     for (int32_t x = 0; x < columns; x++) {
       to[x] = *from;
-      from += p.input_stride;
+      from += p.input.stride;
     }
   }
 }
@@ -55,23 +51,23 @@ TRECX_INLINE void trecx_portable_depthwise_conv_2d_fill(const int8_t *input, int
 TRECX_INLINE int8_t trecx_portable_depthwise_conv_2d_output(int32_t sum,
                                                             const trecx_portable_depthwise_conv_2d_channel c,
                                                             const trecx_portable_depthwise_conv_2d_params p) {
-  return trecx_portable_scale(sum, c.multiplier, c.right, p.narrow, p.output_zero_point, p.output_min, p.output_max);
+  return trecx_portable_scale(sum, c.multiplier, c.right, p.narrow, p.output);
 }
 
 /* One row of outputs from the band's rows at `in`. */
 TRECX_INLINE void trecx_portable_depthwise_conv_2d_row(const int8_t *in, int8_t *output,
                                                        const trecx_portable_depthwise_conv_2d_channel c,
                                                        const trecx_portable_depthwise_conv_2d_params p) {
-  for (int32_t x = 0; x < p.output_width; x++) {
+  for (int32_t x = 0; x < p.columns.output; x++) {
     int32_t sum = c.bias;
-    for (int32_t ky = 0; ky < p.kernel_height; ky++) {
-      for (int32_t kx = 0; kx < p.kernel_width; kx++) {
-        sum += (int32_t)in[ky * p.band_width + kx] * c.weights[ky * p.kernel_width + kx];
+    for (int32_t ky = 0; ky < p.rows.kernel; ky++) {
+      for (int32_t kx = 0; kx < p.columns.kernel; kx++) {
+        sum += (int32_t)in[ky * p.band_width + kx] * c.weights[ky * p.columns.kernel + kx];
       }
     }
     *output = trecx_portable_depthwise_conv_2d_output(sum, c, p);
-    output += p.channels;
-    in += p.stride_width;
+    output += p.input.channels;
+    in += p.columns.stride;
   }
 }
 
@@ -82,8 +78,8 @@ TRECX_INLINE void trecx_portable_depthwise_conv_2d_3x3(const int8_t *band, int8_
   const int8_t *const w = c.weights;
   const int32_t w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5], w6 = w[6], w7 = w[7], w8 = w[8];
   for (int32_t y = 0; y < rows; y++) {
-    const int8_t *in = band + y * p.stride_height * p.band_width;
-    for (int32_t x = 0; x < p.output_width; x++) {
+    const int8_t *in = band + y * p.rows.stride * p.band_width;
+    for (int32_t x = 0; x < p.columns.output; x++) {
       const int8_t *const in1 = in + p.band_width;
       const int8_t *const in2 = in1 + p.band_width;
       int32_t sum = c.bias;
@@ -97,8 +93,8 @@ TRECX_INLINE void trecx_portable_depthwise_conv_2d_3x3(const int8_t *band, int8_
       sum += in2[1] * w7;
       sum += in2[2] * w8;
       *output = trecx_portable_depthwise_conv_2d_output(sum, c, p);
-      output += p.channels;
-      in += p.stride_width;
+      output += p.input.channels;
+      in += p.columns.stride;
     }
   }
 }
@@ -107,21 +103,21 @@ TRECX_INLINE void trecx_portable_depthwise_conv_2d_3x3(const int8_t *band, int8_
 TRECX_INLINE void trecx_portable_depthwise_conv_2d_plane(const int8_t *input, int8_t *output, int8_t *band,
                                                          const trecx_portable_depthwise_conv_2d_channel c,
                                                          const trecx_portable_depthwise_conv_2d_params p) {
-  const int32_t step = p.band_height * p.stride_height;
-  const int32_t shared = trecx_max(p.kernel_height - p.stride_height, 0);
-  for (int32_t y = 0; y < p.output_height; y += p.band_height) {
-    const int32_t rows = trecx_min(p.band_height, p.output_height - y);
+  const int32_t step = p.band_height * p.rows.stride;
+  const int32_t shared = trecx_max(p.rows.kernel - p.rows.stride, 0);
+  for (int32_t y = 0; y < p.rows.output; y += p.band_height) {
+    const int32_t rows = trecx_min(p.band_height, p.rows.output - y);
     const int32_t kept = y > 0 ? shared : 0;
     memmove(band, band + step * p.band_width, (uint32_t)(kept * p.band_width));
-    trecx_portable_depthwise_conv_2d_fill(input, band, y * p.stride_height - p.pad_top, kept,
-                                          (rows - 1) * p.stride_height + p.kernel_height, p);
-    int8_t *const out = output + y * p.output_width * p.channels;
-    if (p.kernel_height == 3 && p.kernel_width == 3) {
+    trecx_portable_depthwise_conv_2d_fill(input, band, y * p.rows.stride - p.rows.before, kept,
+                                          (rows - 1) * p.rows.stride + p.rows.kernel, p);
+    int8_t *const out = output + y * p.columns.output * p.input.channels;
+    if (p.rows.kernel == 3 && p.columns.kernel == 3) {
       trecx_portable_depthwise_conv_2d_3x3(band, out, rows, c, p);
     } else {
       for (int32_t row = 0; row < rows; row++) {
-        trecx_portable_depthwise_conv_2d_row(band + row * p.stride_height * p.band_width,
-                                             out + row * p.output_width * p.channels, c, p);
+        trecx_portable_depthwise_conv_2d_row(band + row * p.rows.stride * p.band_width,
+                                             out + row * p.columns.output * p.input.channels, c, p);
       }
     }
   }
@@ -131,11 +127,11 @@ TRECX_KERNEL void trecx_portable_depthwise_conv_2d(const int8_t *input, int8_t *
                                                    const int8_t *weights, const int32_t *bias,
                                                    const int32_t *multipliers, const uint8_t *rights,
                                                    const trecx_portable_depthwise_conv_2d_params p) {
-  const int32_t rows = (p.band_height - 1) * p.stride_height + p.kernel_height;
+  const int32_t rows = (p.band_height - 1) * p.rows.stride + p.rows.kernel;
   memset(scratch, p.input_zero_point, (uint32_t)(rows * p.band_width));
-  for (int32_t k = 0; k < p.channels; k++) {
+  for (int32_t k = 0; k < p.input.channels; k++) {
     const trecx_portable_depthwise_conv_2d_channel c = {
-        .weights = weights + k * p.kernel_height * p.kernel_width,
+        .weights = weights + k * p.rows.kernel * p.columns.kernel,
         .bias = bias[k],
         .multiplier = multipliers[k],
         .right = rights[k],

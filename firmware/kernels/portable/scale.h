@@ -42,7 +42,10 @@ TRECX_INLINE int32_t trecx_portable_multiply(int32_t x, int32_t m, int32_t narro
 }
 
 TRECX_INLINE int8_t trecx_portable_scale(int32_t x, int32_t multiplier, int32_t right, int32_t narrow,
-                                         int32_t zero_point, int32_t low, int32_t high) {
+                                         const trecx_output output) {
+  const int32_t zero_point = output.zero_point;
+  const int32_t low = output.range.min;
+  const int32_t high = output.range.max;
   const int32_t y = trecx_portable_multiply(x, multiplier, narrow) + (low < zero_point ? x >> 31 : 0);
   const int32_t above = (y + (2 * (zero_point - low) + 1) * ((int32_t)1 << (right - 1))) >> right;
   return (int8_t)(trecx_min(above & ~(above >> 31), high - low) + low);

@@ -8,6 +8,7 @@ from ai_edge_litert.schema_py_generated import ActivationFunctionType
 from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN
 from trecx.compiler.ir import Tensor
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.params import Output, Range
 
 SUPPORTED = (ActivationFunctionType.NONE, ActivationFunctionType.RELU, ActivationFunctionType.RELU6)
 _NAMES = {value: name for name, value in vars(ActivationFunctionType).items() if isinstance(value, int)}
@@ -18,6 +19,11 @@ def check(inspection: Inspection, function: int) -> None:
     name = _NAMES.get(function, str(function))
     supported = ", ".join(_NAMES[f] for f in SUPPORTED)
     inspection.require(function in SUPPORTED, f"fused activation {name}; supported: {supported}")
+
+
+def output(function: int, tensor: Tensor) -> Output:
+    """How results become values of `tensor` under the activation."""
+    return Output(tensor.zero_point, Range(*limits(function, tensor)))
 
 
 def limits(function: int, output: Tensor) -> tuple[int, int]:

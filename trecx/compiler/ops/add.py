@@ -11,6 +11,7 @@ from trecx.compiler.ops import activation
 from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import Addend, params
 
 # Fraction bits that each input gets before it is scaled to the common scale (TFLM's left_shift for int8).
 LEFT_SHIFT = 20
@@ -53,27 +54,17 @@ class Add(Channelwise):
 
     def call(self) -> KernelCall:
         """`add`."""
-        low, high = activation.limits(self.activation, self.output)
+        first, second = self.inputs
         runs = [Runs.of(tensor) for tensor in self.inputs]
         if runs[0] != runs[1]:
             channels = self.output.shape[-1]
             runs = [Runs(self.output.size // channels, channels, tensor.pixel_stride) for tensor in self.inputs]
-        params = (
-            ("runs", runs[0].count),
-            ("run_length", runs[0].length),
-            ("input0_stride", runs[0].stride),
-            ("input1_stride", runs[1].stride),
-            ("left_shift", LEFT_SHIFT),
-            ("input0_zero_point", self.inputs[0].zero_point),
-            ("input0_multiplier", self.factors[0].value),
-            ("input0_shift", self.factors[0].shift),
-            ("input1_zero_point", self.inputs[1].zero_point),
-            ("input1_multiplier", self.factors[1].value),
-            ("input1_shift", self.factors[1].shift),
-            ("output_multiplier", self.factors[2].value),
-            ("output_shift", self.factors[2].shift),
-            ("output_zero_point", self.output.zero_point),
-            ("output_min", low),
-            ("output_max", high),
+        layer = params(
+            runs=runs[0].count,
+            run_length=runs[0].length,
+            input0=Addend(runs[0].stride, first.zero_point, self.factors[0]),
+            input1=Addend(runs[1].stride, second.zero_point, self.factors[1]),
+            factor=self.factors[2],
+            output=activation.output(self.activation, self.output),
         )
-        return KernelCall("add", params, distances=(0, 0))
+        return KernelCall("add", layer, distances=(0, 0))

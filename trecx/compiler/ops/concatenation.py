@@ -11,6 +11,7 @@ from ai_edge_litert.schema_py_generated import ActivationFunctionType, Concatena
 from trecx.compiler.ir import ELSEWHERE, VARIES, KernelCall, Moved, Node, Op, Tensor, View
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 # The size of the arrays in trecx_concatenation_params.
 MAX_PARTS = 8
@@ -72,18 +73,12 @@ class Concatenation(Op):
         return Moved.PARTS, tuple((part, View(self.output.index, offset, part.size)) for part, offset in parts)
 
     def call(self) -> KernelCall:
-        """`concatenation`; its params describe each part by array elements."""
+        """`concatenation`."""
         outer = prod(self.output.shape[: self.axis])
-        params = [("parts", len(self.inputs)), ("outer", outer)]
-        for k, part in enumerate(self.inputs):
-            runs = self._runs(part, outer)
-            params += [
-                (f"runs[{k}]", runs.count),
-                (f"run_length[{k}]", runs.length),
-                (f"input_stride[{k}]", runs.stride),
-            ]
+        parts = tuple(self._runs(part, outer) for part in self.inputs)
+        layer = params(parts=len(parts), outer=outer, inputs=parts)
         distances = tuple(self._distance(k, outer) for k in range(len(self.inputs)))
-        return KernelCall("concatenation", tuple(params), input_array=True, distances=distances)
+        return KernelCall("concatenation", layer, input_array=True, distances=distances)
 
     def _distance(self, number: int, outer: int) -> int:
         """How far part `number` must start above the output: memcpy writes no byte that it or a later one reads."""

@@ -10,8 +10,10 @@ from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.channels import check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.product import Dense
-from trecx.compiler.ops.window import Window
+from trecx.compiler.ops.runs import Runs
+from trecx.compiler.ops.window import Window, windowed
 from trecx.compiler.overlap import Step, channelwise, distance, windows
+from trecx.compiler.params import params
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,31 +63,19 @@ class Conv2D(Dense):
     def call(self) -> KernelCall:
         """`conv_1x1` where pixels map to pixels, else `conv_2d`."""
         source = self.inputs[0]
-        low, high = activation.limits(self.activation, self.output)
-        requantization = (
-            ("shifts_right", int(self.channels.shifts_right)),
-            ("output_zero_point", self.output.zero_point),
-            ("output_min", low),
-            ("output_max", high),
+        output = params(
+            output_channels=self.output.shape[3],
+            shifts_right=int(self.channels.shifts_right),
+            output=activation.output(self.activation, self.output),
         )
         if self.pointwise:
-            shape = (
-                ("pixels", self.rows.output * self.columns.output),
-                ("input_channels", source.shape[3]),
-                ("input_stride", source.pixel_stride),
-                ("output_channels", self.output.shape[3]),
-            )
-            return KernelCall("conv_1x1", shape + requantization, self.channels.tables(), distances=(self._tiled(),))
-        geometry = (
-            *window.geometry(self.rows, self.columns),
-            ("input_channels", source.shape[3]),
-            ("input_stride", source.pixel_stride),
-            ("output_channels", self.output.shape[3]),
-            ("input_zero_point", source.zero_point),
-        )
+            runs = Runs(self.rows.output * self.columns.output, source.shape[3], source.pixel_stride)
+            layer = params(input=runs) + output
+            return KernelCall("conv_1x1", layer, self.channels.tables(), distances=(self._tiled(),))
+        layer = windowed(self.rows, self.columns, source) + output
         pixels = windows(self.rows, self.columns, source.pixel_stride, self.output.shape[3], 1)
         lag = distance(channelwise(pixels, 0))
-        return KernelCall("conv_2d", geometry + requantization, self.channels.tables(), distances=(lag,))
+        return KernelCall("conv_2d", layer, self.channels.tables(), distances=(lag,))
 
     def _tiled(self) -> int:
         """The distance of `conv_1x1`: tiles of 2 channels of 4 pixels, then what is left of each pixel's channels."""

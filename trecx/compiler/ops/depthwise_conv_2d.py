@@ -12,8 +12,9 @@ from trecx.compiler.ops import activation, window
 from trecx.compiler.ops.channels import check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.product import Product
-from trecx.compiler.ops.window import Window
+from trecx.compiler.ops.window import Window, windowed
 from trecx.compiler.overlap import channelwise, distance, windows
+from trecx.compiler.params import params
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +82,11 @@ class DepthwiseConv2D(Product):
     def call(self) -> KernelCall:
         """`depthwise_conv_2d`."""
         source = self.inputs[0]
-        low, high = activation.limits(self.activation, self.output)
-        params = (
-            *window.geometry(self.rows, self.columns),
-            ("input_channels", source.shape[3]),
-            ("input_stride", source.pixel_stride),
-            ("depth_multiplier", self.depth_multiplier),
-            ("input_zero_point", source.zero_point),
-            ("shifts_right", int(self.channels.shifts_right)),
-            ("output_zero_point", self.output.zero_point),
-            ("output_min", low),
-            ("output_max", high),
+        layer = windowed(self.rows, self.columns, source) + params(
+            depth_multiplier=self.depth_multiplier,
+            shifts_right=int(self.channels.shifts_right),
+            output=activation.output(self.activation, self.output),
         )
         pixels = windows(self.rows, self.columns, source.pixel_stride, self.output.shape[3], 1)
         lag = distance(channelwise(pixels, source.shape[3] - 1))
-        return KernelCall("depthwise_conv_2d", params, self.channels.tables(), distances=(lag,))
+        return KernelCall("depthwise_conv_2d", layer, self.channels.tables(), distances=(lag,))

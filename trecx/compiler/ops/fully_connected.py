@@ -11,6 +11,7 @@ from trecx.compiler.ops.channels import check_weights, read_channels
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.product import Dense
 from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +45,11 @@ class FullyConnected(Dense):
     def call(self) -> KernelCall:
         """`fully_connected`."""
         runs = Runs.of(self.inputs[0])
-        low, high = activation.limits(self.activation, self.output)
-        params = (
-            ("runs", runs.count),
-            ("run_length", runs.length),
-            ("input_stride", runs.stride),
-            ("outputs", self.output.size),
-            ("shifts_right", int(self.channels.shifts_right)),
-            ("output_zero_point", self.output.zero_point),
-            ("output_min", low),
-            ("output_max", high),
+        layer = params(
+            input=runs,
+            outputs=self.output.size,
+            shifts_right=int(self.channels.shifts_right),
+            output=activation.output(self.activation, self.output),
         )
         # Every output reads the whole input, the last one too.
-        return KernelCall("fully_connected", params, self.channels.tables(), distances=(self.output.size - 1,))
+        return KernelCall("fully_connected", layer, self.channels.tables(), distances=(self.output.size - 1,))

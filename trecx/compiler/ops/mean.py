@@ -9,6 +9,8 @@ from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, mean_mult
 from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +48,10 @@ class Mean(Channelwise):
     def call(self) -> KernelCall:
         """`mean`."""
         source = self.inputs[0]
-        params = (
-            ("pixels", source.shape[1] * source.shape[2]),
-            ("channels", source.shape[3]),
-            ("input_stride", source.pixel_stride),
-            ("input_zero_point", source.zero_point),
-            ("multiplier", self.factor.value),
-            ("shift", self.factor.shift),
-            ("output_zero_point", self.output.zero_point),
+        layer = params(
+            input=Runs(source.shape[1] * source.shape[2], source.shape[3], source.pixel_stride),
+            input_zero_point=source.zero_point,
+            factor=self.factor,
+            output_zero_point=self.output.zero_point,
         )
-        return KernelCall("mean", params, distances=(0,))
+        return KernelCall("mean", layer, distances=(0,))

@@ -8,6 +8,7 @@ import numpy as np
 
 from trecx.compiler.ir import ELSEWHERE, VARIES, KernelCall, Node, Op
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.params import Padding, params
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +46,13 @@ class Pad(Op):
     def call(self) -> KernelCall:
         """`pad`."""
         source = self.inputs[0]
-        params = (
-            ("input_height", source.shape[1]),
-            ("input_width", source.shape[2]),
-            ("input_channels", source.shape[3]),
-            ("input_stride", source.pixel_stride),
-            ("pad_top", self.paddings[0][0]),
-            ("pad_left", self.paddings[1][0]),
-            ("pad_front", self.paddings[2][0]),
-            ("output_height", self.output.shape[1]),
-            ("output_width", self.output.shape[2]),
-            ("output_channels", self.output.shape[3]),
-            ("zero_point", self.output.zero_point),
+        sizes = zip(source.shape[1:], self.paddings, self.output.shape[1:], strict=True)
+        rows, columns, channels = (Padding(size, before, output) for size, (before, _), output in sizes)
+        layer = params(
+            rows=rows,
+            columns=columns,
+            channels=channels,
+            input_stride=source.pixel_stride,
+            zero_point=self.output.zero_point,
         )
-        return KernelCall("pad", params)
+        return KernelCall("pad", layer)

@@ -11,6 +11,7 @@ from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.window import Window
 from trecx.compiler.overlap import channelwise, distance, windows
+from trecx.compiler.params import Pixels, Range, params
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +52,11 @@ class Pool2D(Channelwise):
     def call(self) -> KernelCall:
         """The subclass's kernel."""
         source = self.inputs[0]
-        low, high = activation.limits(self.activation, self.output)
-        params = (
-            *window.geometry(self.rows, self.columns),
-            ("channels", source.shape[3]),
-            ("input_stride", source.pixel_stride),
-            ("output_min", low),
-            ("output_max", high),
+        layer = params(
+            rows=self.rows,
+            columns=self.columns,
+            input=Pixels.of(source),
+            range=Range(*activation.limits(self.activation, self.output)),
         )
         pixels = windows(self.rows, self.columns, source.pixel_stride, source.shape[3], 1)
-        return KernelCall(self.kernel, params, distances=(distance(channelwise(pixels, source.shape[3] - 1)),))
+        return KernelCall(self.kernel, layer, distances=(distance(channelwise(pixels, source.shape[3] - 1)),))

@@ -8,6 +8,7 @@ from trecx.compiler.ir import KernelCall, Node
 from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +36,10 @@ class Quantize(Channelwise):
 
     def call(self) -> KernelCall:
         """`quantize`."""
-        runs = Runs.of(self.inputs[0])
-        params = (
-            ("runs", runs.count),
-            ("run_length", runs.length),
-            ("input_stride", runs.stride),
-            ("input_zero_point", self.inputs[0].zero_point),
-            ("multiplier", self.factor.value),
-            ("shift", self.factor.shift),
-            ("output_zero_point", self.output.zero_point),
+        layer = params(
+            input=Runs.of(self.inputs[0]),
+            input_zero_point=self.inputs[0].zero_point,
+            factor=self.factor,
+            output_zero_point=self.output.zero_point,
         )
-        return KernelCall("quantize", params, distances=(0,))
+        return KernelCall("quantize", layer, distances=(0,))

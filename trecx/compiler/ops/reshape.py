@@ -11,6 +11,7 @@ from ai_edge_litert.schema_py_generated import ReshapeOptionsT
 from trecx.compiler.ir import VARIES, KernelCall, Moved, Node, Op, Tensor, View
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,5 @@ class Reshape(Op):
     def call(self) -> KernelCall:
         """`copy`."""
         runs = Runs.of(self.inputs[0])
-        params = (("runs", runs.count), ("run_length", runs.length), ("input_stride", runs.stride))
         # memcpy wants each run apart from its copy; then it is apart from those before it, too.
-        return KernelCall("copy", params, distances=(runs.length,))
+        return KernelCall("copy", params(input=runs), distances=(runs.length,))

@@ -10,6 +10,8 @@ from ai_edge_litert.schema_py_generated import SoftmaxOptionsT
 from trecx.compiler.fixed_point import softmax_table
 from trecx.compiler.ir import KernelCall, Node, Op, Refused, Table
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 # With more classes the sum of exponentials could pass 2^28, where TFLM's shift by 32 and more is undefined.
 MAX_CLASSES = 511
@@ -44,10 +46,6 @@ class Softmax(Op):
     def call(self) -> KernelCall:
         """`softmax`."""
         classes = self.output.shape[-1]
-        params = (
-            ("pixels", self.output.size // classes),
-            ("classes", classes),
-            ("input_stride", self.inputs[0].pixel_stride),
-        )
+        runs = Runs(self.output.size // classes, classes, self.inputs[0].pixel_stride)
         tables = (Table("exponentials", "int32_t", self.exponentials),)
-        return KernelCall("softmax", params, tables, distances=(0,))
+        return KernelCall("softmax", params(input=runs), tables, distances=(0,))

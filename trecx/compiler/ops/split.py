@@ -10,9 +10,19 @@ from ai_edge_litert.schema_py_generated import SplitOptionsT
 
 from trecx.compiler.ir import KernelCall, Moved, Node, Op, Tensor, View
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 # The size of the arrays in trecx_split_params.
 MAX_PARTS = 8
+
+
+@dataclass(frozen=True)
+class Slice:
+    """An output of SPLIT: it begins `begin` bytes after each index before the axis."""
+
+    begin: int
+    runs: Runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +83,12 @@ class Split(Op):
         return None
 
     def call(self) -> KernelCall:
-        """`split`; its params describe each output by array elements."""
+        """`split`."""
         shape, stride = self.inputs[0].shape, self.inputs[0].pixel_stride
         outer, channels = prod(shape[: self.axis]), shape[-1]
         step = self.inputs[0].size // channels // outer * stride
-        params = [("outputs", len(self.outputs)), ("outer", outer), ("input_step", step), ("input_stride", stride)]
-        for k, (part, offset) in enumerate(zip(self.outputs, self._offsets, strict=True)):
+        parts = []
+        for part, offset in zip(self.outputs, self._offsets, strict=True):
             if self.axis == len(shape) - 1:
                 begin, runs, length = offset, 1, part.shape[-1]
             else:
@@ -86,5 +96,6 @@ class Split(Op):
                 begin, runs, length = offset * before * stride, part.shape[self.axis] * before, channels
                 if stride == channels:
                     runs, length = 1, runs * channels
-            params += [(f"begin[{k}]", begin), (f"runs[{k}]", runs), (f"run_length[{k}]", length)]
-        return KernelCall("split", tuple(params), output_array=True)
+            parts.append(Slice(begin, Runs(runs, length, stride)))
+        layer = params(outputs=len(parts), outer=outer, input_step=step, slices=tuple(parts))
+        return KernelCall("split", layer, output_array=True)

@@ -9,6 +9,8 @@ from ai_edge_litert.schema_py_generated import StridedSliceOptionsT
 from trecx.compiler.ir import KernelCall, Moved, Node, Tensor, View
 from trecx.compiler.ops.channelwise import Channelwise
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +63,9 @@ class StridedSlice(Channelwise):
     def call(self) -> KernelCall:
         """`copy`, one run of channels per pixel."""
         channels = self.output.shape[-1]
-        params = (
-            ("runs", self.output.size // channels),
-            ("run_length", channels),
-            ("input_stride", self.inputs[0].pixel_stride),
-        )
+        runs = Runs(self.output.size // channels, channels, self.inputs[0].pixel_stride)
         # memcpy wants each run apart from its copy; then it is apart from those before it, too.
-        return KernelCall("copy", params, distances=(channels,))
+        return KernelCall("copy", params(input=runs), distances=(channels,))
 
 
 def _clamp(position: int, size: int) -> int:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from ai_edge_litert.schema_py_generated import Padding
 
+from trecx.compiler.ir import Tensor
 from trecx.compiler.ops.inspection import Inspection
+from trecx.compiler.params import Params, Pixels, params
 
 
 @dataclass(frozen=True)
@@ -14,16 +16,16 @@ class Window:
     size: int
     kernel: int
     stride: int
-    output: int
     before: int
+    output: int
 
     @classmethod
     def over(cls, size: int, kernel: int, stride: int, padding: int) -> "Window":
         """The window under SAME or VALID padding; `output` is below 1 where the kernel does not fit."""
         if padding == Padding.SAME:
             output = -(-size // stride)
-            return cls(size, kernel, stride, output, max((output - 1) * stride + kernel - size, 0) // 2)
-        return cls(size, kernel, stride, (size - kernel) // stride + 1, 0)
+            return cls(size, kernel, stride, max((output - 1) * stride + kernel - size, 0) // 2, output)
+        return cls(size, kernel, stride, 0, (size - kernel) // stride + 1)
 
     @property
     def padded(self) -> bool:
@@ -31,20 +33,9 @@ class Window:
         return self.before > 0 or (self.output - 1) * self.stride - self.before + self.kernel > self.size
 
 
-def geometry(rows: Window, columns: Window) -> tuple[tuple[str, int], ...]:
-    """The params that tell a kernel its windows."""
-    return (
-        ("input_height", rows.size),
-        ("input_width", columns.size),
-        ("kernel_height", rows.kernel),
-        ("kernel_width", columns.kernel),
-        ("stride_height", rows.stride),
-        ("stride_width", columns.stride),
-        ("pad_top", rows.before),
-        ("pad_left", columns.before),
-        ("output_height", rows.output),
-        ("output_width", columns.output),
-    )
+def windowed(rows: Window, columns: Window, source: Tensor) -> Params:
+    """The params that tell a kernel its windows and what they go over."""
+    return params(rows=rows, columns=columns, input=Pixels.of(source), input_zero_point=source.zero_point)
 
 
 def check_padding(inspection: Inspection, padding: int) -> None:

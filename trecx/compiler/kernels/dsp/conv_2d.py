@@ -7,9 +7,11 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op
 from trecx.compiler.kernels.dsp.gemm import SLOTS, Gemm, scratch
-from trecx.compiler.ops import window
 from trecx.compiler.ops.conv_2d import Conv2D
+from trecx.compiler.ops.runs import Runs
+from trecx.compiler.ops.window import windowed
 from trecx.compiler.overlap import Step, consecutive, distance
+from trecx.compiler.params import params
 from trecx.compiler.target import Target
 
 # Without a full tile, widening fewer taps than this costs more than it saves.
@@ -25,15 +27,10 @@ def conv_1x1(op: Op, target: Target) -> KernelCall | None:
     gemm = Gemm.of(op.channels, op.output, op.activation, np.arange(depth))
     if gemm is None:
         return None
-    shape = (
-        ("pixels", op.rows.output * op.columns.output),
-        ("input_channels", depth),
-        ("input_stride", source.pixel_stride),
-        ("output_channels", op.output.shape[3]),
-    )
+    pixels = Runs(op.rows.output * op.columns.output, depth, source.pixel_stride)
     return KernelCall(
         "dsp/conv_1x1",
-        shape + gemm.params,
+        params(input=pixels, output_channels=op.output.shape[3], rounding=gemm.rounding, output=gemm.output),
         (gemm.weights,),
         scratch=scratch(depth),
         distances=(distance(_tiles(op)),),
@@ -50,18 +47,14 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
     gemm = Gemm.of(op.channels, op.output, op.activation, _order(op))
     if gemm is None:
         return None
-    shape = (
-        *window.geometry(op.rows, op.columns),
-        ("input_channels", depth),
-        ("input_stride", source.pixel_stride),
-        ("output_channels", op.output.shape[3]),
-        ("input_zero_point", source.zero_point),
+    layer = windowed(op.rows, op.columns, source) + params(
+        output_channels=op.output.shape[3], rounding=gemm.rounding, output=gemm.output
     )
     # A padded window whose taps do not start on words is first laid out beside the columns.
     beside = 0 if depth % 4 == 0 else -(-terms // 4) * 4
     return KernelCall(
         "dsp/conv_2d",
-        shape + gemm.params,
+        layer,
         (gemm.weights,),
         scratch=scratch(terms) + beside,
         distances=(distance(_tiles(op)),),

@@ -8,6 +8,7 @@ from trecx.compiler.ops import activation
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
 from trecx.compiler.ops.window import Window
 from trecx.compiler.overlap import one_channel_after_another, pairs_of_rows
+from trecx.compiler.params import params
 from trecx.compiler.target import Target
 
 # The kernel sums 256 times the accumulator.
@@ -33,26 +34,26 @@ def depthwise_conv_2d(op: Op, target: Target) -> KernelCall | None:
         weights = weights.swapaxes(1, 2)
     if not _pays(rows, columns):
         return None
-    params = (
-        ("channels", source.shape[3]),
-        ("input_rows", rows.size),
-        ("input_columns", columns.size),
-        ("input_row_stride", inputs[0]),
-        ("input_column_stride", inputs[1]),
-        ("output_rows", rows.output),
-        ("output_columns", columns.output),
-        ("output_row_stride", outputs[0]),
-        ("output_column_stride", outputs[1]),
-        ("stride", rows.stride),
-        ("pad_top", rows.before),
-        ("pad_left", columns.before),
-        ("input_zero_point", source.zero_point),
+    layer = params(
+        channels=source.shape[3],
+        input_rows=rows.size,
+        input_columns=columns.size,
+        input_row_stride=inputs[0],
+        input_column_stride=inputs[1],
+        output_rows=rows.output,
+        output_columns=columns.output,
+        output_row_stride=outputs[0],
+        output_column_stride=outputs[1],
+        stride=rows.stride,
+        pad_top=rows.before,
+        pad_left=columns.before,
+        input_zero_point=source.zero_point,
     )
     _, _, multipliers, shifts = op.channels.tables()
     bias = Table("bias", "int32_t", op.channels.bias << _BITS)
     return KernelCall(
         "dsp/depthwise_conv_2d",
-        params,
+        layer,
         (Table("weights", "uint32_t", _words(weights)), bias, multipliers, shifts),
         scratch=8 * ((columns.output - 1) * columns.stride + 4),
         distances=(one_channel_after_another(pairs_of_rows(rows, columns), source.pixel_stride, source.shape[3]),),

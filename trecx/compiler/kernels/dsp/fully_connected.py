@@ -6,6 +6,7 @@ from trecx.compiler.ir import KernelCall, Op
 from trecx.compiler.kernels.dsp.gemm import Gemm
 from trecx.compiler.ops.fully_connected import FullyConnected
 from trecx.compiler.ops.runs import Runs
+from trecx.compiler.params import params
 from trecx.compiler.target import Target
 
 
@@ -16,5 +17,5 @@ def fully_connected(op: Op, target: Target) -> KernelCall | None:
     gemm = Gemm.of(op.channels, op.output, op.activation, np.arange(op.inputs[0].size), any_rounding=True)
     if runs.count > 1 or gemm is None:
         return None
-    shape = (("inputs", runs.length), ("outputs", op.output.size))
-    return KernelCall("dsp/fully_connected", shape + gemm.limits, (gemm.weights,))
+    layer = params(inputs=runs.length, outputs=op.output.size, output=gemm.output)
+    return KernelCall("dsp/fully_connected", layer, (gemm.weights,))

@@ -10,6 +10,7 @@ from trecx.compiler.fixed_point import INT8_MAX, INT8_MIN, Multiplier, requantiz
 from trecx.compiler.ir import Table, Tensor
 from trecx.compiler.ops import activation
 from trecx.compiler.ops.channels import Channels
+from trecx.compiler.params import Output, Range
 
 # The enumeration of gemm.h.
 POSITIVE, SIGNED, ANY = range(3)
@@ -25,16 +26,11 @@ _BEYOND = 2**8  # with any zero point outside int8
 
 @dataclass(frozen=True, eq=False)
 class Gemm:
-    """A layer as gemm.h computes it: the end of its kernel's params, and the weights."""
+    """A layer as gemm.h computes it."""
 
     rounding: int
-    limits: tuple[tuple[str, int], ...]
+    output: Output
     weights: Table
-
-    @property
-    def params(self) -> tuple[tuple[str, int], ...]:
-        """Rounding and limits."""
-        return (("rounding", self.rounding), *self.limits)
 
     @classmethod
     def of(
@@ -50,8 +46,8 @@ class Gemm:
         bias, factors = _constant_channels(channels, rows)
         if not _fits(rows, bias):
             return None
-        low, high = activation.limits(function, output)
-        rounding = ANY if any_rounding else _rounding(factors, units, output.zero_point, (low, high))
+        last = activation.output(function, output)
+        rounding = ANY if any_rounding else _rounding(factors, units, last)
         words = 256 * rows[:, 0::2] + rows[:, 1::2]
         sums = 256 * bias - INT8_MAX * rows[:, 1::2].sum(axis=1)
         pairs = [
@@ -64,8 +60,7 @@ class Gemm:
             )
             for k in range(0, len(rows), 2)
         ]
-        limits = (("output_zero_point", output.zero_point), ("output_min", low), ("output_max", high))
-        return cls(rounding, limits, Table("weights", "uint32_t", np.concatenate(pairs).astype(np.uint32)))
+        return cls(rounding, last, Table("weights", "uint32_t", np.concatenate(pairs).astype(np.uint32)))
 
 
 def scratch(terms: int) -> int:
@@ -94,12 +89,12 @@ def _constant_channels(channels: Channels, rows: np.ndarray) -> tuple[np.ndarray
     return bias, tuple(factors)
 
 
-def _rounding(factors: Sequence[Multiplier], units: int, zero_point: int, limits: tuple[int, int]) -> int:
+def _rounding(factors: Sequence[Multiplier], units: int, output: Output) -> int:
     """The cheapest rounding that is exact."""
     usual = units % 2 == 0 and all(-_MAX_SHIFT <= factor.shift < 0 for factor in factors)
-    if not usual or limits != (INT8_MIN, INT8_MAX):
+    if not usual or output.range != Range(INT8_MIN, INT8_MAX):
         return ANY
-    return POSITIVE if zero_point == INT8_MIN else SIGNED
+    return POSITIVE if output.zero_point == INT8_MIN else SIGNED
 
 
 def _interleaved(words: np.ndarray) -> np.ndarray:

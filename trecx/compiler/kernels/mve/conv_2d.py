@@ -4,10 +4,11 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.mve import requantization
-from trecx.compiler.ops import window
+from trecx.compiler.ops import activation
 from trecx.compiler.ops.conv_2d import Conv2D
-from trecx.compiler.ops.window import Window
+from trecx.compiler.ops.window import Window, windowed
 from trecx.compiler.overlap import consecutive, distance
+from trecx.compiler.params import params
 from trecx.compiler.target import Target
 
 PIXELS, BLOCK = 4, 16
@@ -22,24 +23,20 @@ def conv_2d(op: Op, _: Target) -> KernelCall | None:
     depth, taps = source.shape[3], source.shape[3] * rows.kernel * columns.kernel
     if op.pointwise:
         pixels = rows.output * columns.output
-        rows, columns = Window(1, 1, 1, 1, 0), Window(pixels, 1, 1, pixels, 0)
+        rows, columns = Window(1, 1, 1, 0, 1), Window(pixels, 1, 1, 0, pixels)
     # All four pixels of a tile are copied before any is written, whichever rows they lie in.
     tiles = consecutive(rows, columns, source.pixel_stride, op.output.shape[3], PIXELS)
     blocks = -(-taps // BLOCK)
     apart = rows.kernel * columns.kernel > 1 and depth % BLOCK > 0
-    params = (
-        *window.geometry(rows, columns),
-        ("input_channels", depth),
-        ("input_stride", source.pixel_stride),
-        ("output_channels", op.output.shape[3]),
-        ("padded", int(rows.padded or columns.padded)),
-        ("aligned", int(requantization.aligned(op.output))),
-        ("input_zero_point", source.zero_point),
-        *requantization.limits(op.activation, op.output),
+    layer = windowed(rows, columns, source) + params(
+        padded=int(rows.padded or columns.padded),
+        output_channels=op.output.shape[3],
+        aligned=int(requantization.aligned(op.output)),
+        output=activation.output(op.activation, op.output),
     )
     return KernelCall(
         "mve/conv_2d",
-        params,
+        layer,
         (Table("weights", "int8_t", pack(op.channels.weights)), requantization.table(op.channels)),
         scratch=PIXELS * BLOCK * blocks + (BLOCK * (blocks + 1) if apart else 0),
         distances=(distance(tiles),),

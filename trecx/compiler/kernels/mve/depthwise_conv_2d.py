@@ -7,9 +7,11 @@ import numpy as np
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.mve import requantization
 from trecx.compiler.kernels.mve.groups import in_groups
-from trecx.compiler.ops import window
+from trecx.compiler.ops import activation
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
+from trecx.compiler.ops.window import windowed
 from trecx.compiler.overlap import Step, distance, pairs_of_rows, windows
+from trecx.compiler.params import params
 from trecx.compiler.target import Target
 
 SLOTS = 4  # rows in scratch, and columns in a vector
@@ -38,24 +40,14 @@ def depthwise_conv_2d(op: Op, _: Target) -> KernelCall | None:
     # The last vector of the last channel may read columns beyond its line.
     scratch = groups * requantization.GROUP * line + 4 * (SLOTS - columns.kernel)
     scratch = -(-scratch // BLOCK) * BLOCK
-    params = (
-        ("input_height", rows.size),
-        ("input_width", columns.size),
-        ("channels", source.shape[3]),
-        ("input_stride", source.pixel_stride),
-        ("stride", stride),
-        ("pad_top", rows.before),
-        ("pad_left", columns.before),
-        ("line", line),
-        ("scratch", scratch),
-        ("output_height", rows.output),
-        ("output_width", columns.output),
-        ("aligned", int(requantization.aligned(op.output))),
-        ("input_zero_point", source.zero_point),
-        *requantization.limits(op.activation, op.output),
+    layer = windowed(rows, columns, source) + params(
+        line=line,
+        scratch=scratch,
+        aligned=int(requantization.aligned(op.output)),
+        output=activation.output(op.activation, op.output),
     )
     tables = Table("weights", "int8_t", pack(op.channels.weights)), requantization.table(op.channels)
-    return KernelCall("mve/depthwise_conv_2d", params, tables, scratch=scratch, distances=(distance(_steps(op)),))
+    return KernelCall("mve/depthwise_conv_2d", layer, tables, scratch=scratch, distances=(distance(_steps(op)),))
 
 
 def depthwise_conv_2d_any(op: Op, _: Target) -> KernelCall | None:
@@ -64,18 +56,12 @@ def depthwise_conv_2d_any(op: Op, _: Target) -> KernelCall | None:
     if op.depth_multiplier != 1 or not requantization.shifts_right(op.channels):
         return None
     source, rows, columns, lanes = op.inputs[0], op.rows, op.columns, requantization.GROUP
-    params = (
-        *window.geometry(rows, columns),
-        ("channels", source.shape[3]),
-        ("input_stride", source.pixel_stride),
-        ("input_zero_point", source.zero_point),
-        *requantization.limits(op.activation, op.output),
-    )
+    layer = windowed(rows, columns, source) + params(output=activation.output(op.activation, op.output))
     filled = np.pad(op.channels.weights, ((0, 0),) * 3 + ((0, -source.shape[3] % lanes),))
     tables = Table("weights", "int8_t", filled), requantization.vectors(op.channels)
     pixels = windows(rows, columns, source.pixel_stride, source.shape[3], 1)
     lag = distance(in_groups(pixels, source.shape[3], lanes))
-    return KernelCall("mve/depthwise_conv_2d_any", params, tables, distances=(lag,))
+    return KernelCall("mve/depthwise_conv_2d_any", layer, tables, distances=(lag,))
 
 
 def pack(weights: np.ndarray) -> np.ndarray:

@@ -4,9 +4,11 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.mve import requantization
+from trecx.compiler.ops import activation
 from trecx.compiler.ops.fully_connected import FullyConnected
 from trecx.compiler.ops.runs import Runs
 from trecx.compiler.overlap import Step, distance
+from trecx.compiler.params import params
 from trecx.compiler.target import Target
 
 UNITS, BLOCK = requantization.GROUP, 16
@@ -18,16 +20,10 @@ def fully_connected(op: Op, _: Target) -> KernelCall | None:
     if not requantization.shifts_right(op.channels):
         return None
     runs, outputs = Runs.of(op.inputs[0]), op.output.size
-    params = (
-        ("runs", runs.count),
-        ("run_length", runs.length),
-        ("input_stride", runs.stride),
-        ("outputs", outputs),
-        *requantization.limits(op.activation, op.output),
-    )
+    layer = params(input=runs, outputs=outputs, output=activation.output(op.activation, op.output))
     tables = Table("weights", "int8_t", pack(op.channels.weights, runs)), requantization.vectors(op.channels)
     groups = (Step(0, min(o + UNITS, outputs)) for o in range(0, outputs, UNITS))
-    return KernelCall("mve/fully_connected", params, tables, distances=(distance(groups),))
+    return KernelCall("mve/fully_connected", layer, tables, distances=(distance(groups),))
 
 
 def pack(weights: np.ndarray, runs: Runs) -> np.ndarray:

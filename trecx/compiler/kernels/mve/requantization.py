@@ -3,7 +3,6 @@
 import numpy as np
 
 from trecx.compiler.ir import Table, Tensor
-from trecx.compiler.ops import activation
 from trecx.compiler.ops.channels import Channels
 
 GROUP = 4
@@ -33,12 +32,6 @@ def vectors(channels: Channels) -> Table:
     words[0, : len(channels.bias)] = channels.bias
     words[1:, : len(channels.bias)] = np.array([(f.value, min(f.shift, -1)) for f in channels.factors]).T
     return Table("requantization", "int32_t", words.reshape(3, -1, GROUP).transpose(1, 0, 2))
-
-
-def limits(function: int, output: Tensor) -> tuple[tuple[str, int], ...]:
-    """The parameters that end in the clamped output."""
-    low, high = activation.limits(function, output)
-    return ("output_zero_point", output.zero_point), ("output_min", low), ("output_max", high)
 
 
 def aligned(output: Tensor) -> bool:

@@ -4,9 +4,11 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.portable.scaling import Scaling, rows, scaling
-from trecx.compiler.ops import activation, window
+from trecx.compiler.ops import activation
 from trecx.compiler.ops.conv_2d import Conv2D
+from trecx.compiler.ops.window import windowed
 from trecx.compiler.overlap import consecutive, distance
+from trecx.compiler.params import params
 from trecx.compiler.target import CORTEX_M0, Target
 
 GROUP = 4
@@ -20,8 +22,8 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
     """None where requantization needs the general form, or a channel has too many residues for its count."""
     assert isinstance(op, Conv2D)
     source = op.inputs[0]
-    low, high = activation.limits(op.activation, op.output)
-    scale = scaling(op.channels, 0, op.output.zero_point, low, high)
+    output = activation.output(op.activation, op.output)
+    scale = scaling(op.channels, 0, output)
     if scale is None:
         return None
     small = target.name == CORTEX_M0.name
@@ -32,20 +34,14 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
         return None
     groups = grouped.shape[1] // GROUP
     padded = op.rows.padded or op.columns.padded
-    params = (
-        *window.geometry(op.rows, op.columns),
-        ("input_channels", source.shape[3]),
-        ("input_stride", source.pixel_stride),
-        ("padded", int(padded)),
-        ("output_channels", op.output.shape[3]),
-        ("input_zero_point", source.zero_point),
-        ("groups", groups),
-        ("tile", tile),
-        ("excess", excess),
-        ("narrow", int(scale.narrow)),
-        ("output_zero_point", op.output.zero_point),
-        ("output_min", low),
-        ("output_max", high),
+    layer = windowed(op.rows, op.columns, source) + params(
+        padded=int(padded),
+        output_channels=op.output.shape[3],
+        groups=groups,
+        tile=tile,
+        excess=excess,
+        narrow=int(scale.narrow),
+        output=output,
     )
     tables = (
         Table("weights", "int8_t", interleave(grouped + _EXCESS * excess, tile)),
@@ -54,7 +50,7 @@ def conv_2d(op: Op, target: Target) -> KernelCall | None:
     )
     scratch = 4 * groups * (GROUP + excess) + (-(-source.shape[3] // 4) * 4 if padded else 0)
     pairs = consecutive(op.rows, op.columns, source.pixel_stride, op.output.shape[3], 2)
-    return KernelCall("portable/conv_2d", params, tables, scratch=scratch, distances=(distance(pairs),))
+    return KernelCall("portable/conv_2d", layer, tables, scratch=scratch, distances=(distance(pairs),))
 
 
 def split(weights: np.ndarray) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:

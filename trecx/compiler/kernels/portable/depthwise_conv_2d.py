@@ -6,10 +6,11 @@ import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op, Table
 from trecx.compiler.kernels.portable.scaling import rows, scaling
-from trecx.compiler.ops import activation, window
+from trecx.compiler.ops import activation
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
-from trecx.compiler.ops.window import Window
+from trecx.compiler.ops.window import Window, windowed
 from trecx.compiler.overlap import Step, one_channel_after_another
+from trecx.compiler.params import params
 from trecx.compiler.target import Target
 
 # Bytes of scratch that a band may take; one output row is always in it.
@@ -20,23 +21,14 @@ def depthwise_conv_2d(op: Op, target: Target) -> KernelCall | None:
     """None with a depth multiplier or where requantization needs the general form."""
     assert isinstance(op, DepthwiseConv2D)
     source = op.inputs[0]
-    low, high = activation.limits(op.activation, op.output)
-    scale = scaling(op.channels, 3, op.output.zero_point, low, high)
+    output = activation.output(op.activation, op.output)
+    scale = scaling(op.channels, 3, output)
     if op.depth_multiplier != 1 or scale is None:
         return None
     width = (op.columns.output - 1) * op.columns.stride + op.columns.kernel
     height = _band_height(op.rows, width)
-    params = (
-        *window.geometry(op.rows, op.columns),
-        ("channels", source.shape[3]),
-        ("input_stride", source.pixel_stride),
-        ("band_height", height),
-        ("band_width", width),
-        ("input_zero_point", source.zero_point),
-        ("narrow", int(scale.narrow)),
-        ("output_zero_point", op.output.zero_point),
-        ("output_min", low),
-        ("output_max", high),
+    layer = windowed(op.rows, op.columns, source) + params(
+        band_height=height, band_width=width, narrow=int(scale.narrow), output=output
     )
     tables = (
         Table("weights", "int8_t", rows(op.channels, 3).astype(np.int8)),
@@ -46,7 +38,7 @@ def depthwise_conv_2d(op: Op, target: Target) -> KernelCall | None:
     scratch = -(-_band_rows(op.rows, height) * width // 4) * 4
     return KernelCall(
         "portable/depthwise_conv_2d",
-        params,
+        layer,
         tables,
         scratch=scratch,
         distances=(one_channel_after_another(_steps(op, height), source.pixel_stride, source.shape[3]),),

@@ -7,6 +7,7 @@ import numpy as np
 from trecx.compiler.fixed_point import INT8_MAX, requantize
 from trecx.compiler.ir import Table
 from trecx.compiler.ops.channels import Channels
+from trecx.compiler.params import Output
 
 _WIDE = 2**30
 _NARROW = 2**20
@@ -37,8 +38,9 @@ def rows(channels: Channels, axis: int) -> np.ndarray:
     return np.moveaxis(channels.weights, axis, 0).reshape(len(channels.factors), -1).astype(np.int64)
 
 
-def scaling(channels: Channels, axis: int, zero_point: int, low: int, high: int) -> Scaling | None:
+def scaling(channels: Channels, axis: int, output: Output) -> Scaling | None:
     """The tables of weights with the output channels on `axis`; None where the short form is not exact."""
+    zero_point, low, high = output.zero_point, output.range.min, output.range.max
     magnitudes = np.abs(rows(channels, axis)).sum(axis=1)
     bias, multipliers, rights, bounds = [], [], [], []
     for b, factor, magnitude in zip(channels.bias.tolist(), channels.factors, magnitudes.tolist(), strict=True):
