@@ -6,7 +6,8 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,18 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.exit_taken)
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """Answers of the same program, one after the other; the stack is the deepest."""
+    arrays = {f.name: [getattr(one, f.name) for one in parts] for f in fields(Answers)}
+    stacks = [one.stack for one in parts if one.stack is not None]
+    whole: dict[str, Any] = {
+        name: None if any(one is None for one in many) else np.concatenate(many)
+        for name, many in arrays.items()
+        if name != "stack"
+    }
+    return Answers(**whole, stack=max(stacks, default=None))
 
 
 def run_host(

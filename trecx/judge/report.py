@@ -65,6 +65,10 @@ KEYS = (
     ("analysis.random_exit", "accuracy of leaving at random at the same exit rates"),
     ("verification[].target, oracle, inputs", "what was compared with what (name and version), on which inputs"),
     ("verification[].samples, mismatches", "samples compared, and samples with any difference"),
+    (
+        "verification[].of",
+        "samples that there were, of which a slow model is compared on as many as time allows, or null",
+    ),
     ("verification[].exit_mismatches", "per exit: samples whose logits or scores there differ"),
     ("verification[].taken_mismatches", "samples that left at another exit"),
     ("verification[].first_sample, message", "the first sample that differs, and how, or null and empty"),

@@ -163,7 +163,8 @@ def _targets(report: Report) -> Table:
 
 
 def _verification(outcome: Verification) -> Text:
-    what = f"{outcome.samples:,} samples" + (f" ({outcome.inputs})" if outcome.inputs else "")
+    less = f" of {outcome.of:,}" if outcome.of is not None and outcome.of > outcome.samples else ""
+    what = f"{outcome.samples:,}{less} samples" + (f" ({outcome.inputs})" if outcome.inputs else "")
     if outcome.mismatches:
         return Text.assemble((f"{outcome.target}: DIFFERS ", "bold red"), outcome.message)
     return Text.assemble((f"{outcome.target}: bit-exact", "bold green"), f" on {what}, oracle {outcome.oracle}.")

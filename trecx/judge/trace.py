@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,15 @@ class Trace:
         """The first `count` samples."""
         present = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: value[:count] for name, value in present.items() if value is not None})
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Trace]") -> "Trace":
+        """Traces of the same model, one after the other."""
+        arrays = {f.name: [getattr(one, f.name) for one in parts] for f in fields(cls)}
+        whole: dict[str, Any] = {
+            name: None if any(one is None for one in many) else np.concatenate(many) for name, many in arrays.items()
+        }
+        return cls(**whole)
 
     def save(self, path: Path) -> None:
         """Write an `.npz` with one array per field, absent ones left out; an older file stays whole until the end."""

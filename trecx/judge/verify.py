@@ -77,7 +77,8 @@ class Verification:
     """Outcome of comparing `samples` samples on `target` with the oracle.
 
     `mismatches` counts samples with any difference; `exit_mismatches`, per exit, samples whose logits or scores there
-    differ; `taken_mismatches`, samples that left at another exit. `message` describes the first difference.
+    differ; `taken_mismatches`, samples that left at another exit. `message` describes the first difference. `of` is how
+    many samples there were: a slow model is compared on fewer.
     """
 
     target: str
@@ -90,6 +91,7 @@ class Verification:
     first_sample: int | None = None
     difference: Difference | None = None
     message: str = ""
+    of: int | None = None
 
     def require_equal(self) -> None:
         """Raise AnswerIsNo with the message where anything differs."""

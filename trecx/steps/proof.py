@@ -1,7 +1,7 @@
 """The verify step: every target's program against the oracle, sample by sample, both exits and the exit taken."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from trecx.judge.trace import Trace
 from trecx.judge.verify import Layer, Operator, Verification, pair_layers, structured_inputs, verify
 from trecx.run import write_json
 from trecx.settings import Settings
+from trecx.steps import effort
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, quantized
 from trecx.steps.firmware import programs
@@ -27,6 +28,7 @@ from trecx.steps.pair import Pair
 
 SYNTHETIC = 1000
 EMULATED = 300
+BUDGET_S = 60.0  # of the whole step, whatever the model, unless it is said how many samples
 RESULT, COSTS, OPINION, NOT_RUN = "verify.json", "costs.json", "second_opinion.json", "not_run.json"
 ASKED = 100
 
@@ -53,25 +55,24 @@ def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step
     """Compare every program with the oracle; raises AnswerIsNo with the first difference, layer by layer."""
     pair = pairs.read(model)
     sets = inputs(settings, pair, step)
-    expected = [oracle(pair, chosen, step) for chosen in sets]
-    found, costs, not_run = [], {}, []
-    for program in programs(firmware, settings):
-        if program.target.emulator is not None:
-            try:
-                toolchain.require(program.target.emulator[0])
-            except ToolMissing as missing:
-                said = f"Not verified on {program.target.title}: {' '.join(missing.problems)} {missing.hint}"
-                not_run.append(said)
-                continue
-        for chosen, trace in zip(sets, expected, strict=True):
-            count = EMULATED if program.target.emulator else len(chosen.samples)
-            few = Inputs(chosen.what, chosen.samples[:count])
-            actual, stack = answers(pair, program, few, step)
-            actual.save(out / f"{program.target.name}-{few.what}.npz".replace(" ", "-"))
-            found.append(compare(pair, program, few, trace.first(count), actual))
-            if actual.exit_instructions is not None and program.target.name not in costs:
-                means = tuple(float(n) for n in actual.exit_instructions.mean(axis=0))
-                costs[program.target.name] = Costs(few.what, len(actual), means, stack)
+    programs_there, not_run = _runnable(programs(firmware, settings))
+    budget = None if settings.samples else BUDGET_S
+    expected = effort.oracle(pair, [one.samples for one in sets], None if budget is None else budget / 3, step)
+    jobs = [
+        effort.Job(program, chosen.samples[: min(len(trace), EMULATED if program.target.emulator else len(trace))])
+        for program in programs_there
+        for chosen, trace in zip(sets, expected, strict=True)
+    ]
+    found, costs = [], {}
+    for number, (actual, stack) in enumerate(effort.answers(pair, jobs, None if budget is None else budget / 2, step)):
+        program, few, trace = jobs[number].program, sets[number % len(sets)], expected[number % len(sets)]
+        actual.save(out / f"{program.target.name}-{few.what}.npz".replace(" ", "-"))
+        compared = compare(pair, program, few, trace.first(len(actual)), actual)
+        wanted = min(len(few.samples), EMULATED) if program.target.emulator else len(few.samples)
+        found.append(replace(compared, of=wanted))
+        if actual.exit_instructions is not None and program.target.name not in costs:
+            means = tuple(float(n) for n in actual.exit_instructions.mean(axis=0))
+            costs[program.target.name] = Costs(few.what, len(actual), means, stack)
     if not found:
         raise ToolMissing(not_run or "There is no program to verify.", "Install what is missing and verify again.")
     write_json(out / RESULT, [asdict(v) for v in found])
@@ -84,8 +85,25 @@ def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step
         wrong.append(f"The oracle and {second.interpreter} disagree: {second.message}.")
     if wrong:
         raise AnswerIsNo(wrong, "The generated C and the oracle disagree; this build must not be used.")
-    step.outcome = "bit-exact: " + ", ".join(f"{v.samples:,} {v.inputs} on {v.target}" for v in found)
+    step.outcome = "bit-exact: " + ", ".join(f"{_count(v)} {v.inputs} on {v.target}" for v in found)
     step.outcome += "; no second opinion" if second.unavailable else ""
+
+
+def _runnable(built: Iterable[Build]) -> tuple[list[Build], list[str]]:
+    """The programs that this machine can run, and a sentence on each other."""
+    runnable, not_run = [], []
+    for program in built:
+        try:
+            if program.target.emulator is not None:
+                toolchain.require(program.target.emulator[0])
+            runnable.append(program)
+        except ToolMissing as missing:
+            not_run.append(f"Not verified on {program.target.title}: {' '.join(missing.problems)} {missing.hint}")
+    return runnable, not_run
+
+
+def _count(one: Verification) -> str:
+    return f"{one.samples:,}" + (f" of {one.of:,}" if one.of is not None and one.of > one.samples else "")
 
 
 def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
