@@ -111,14 +111,14 @@ def test_a_training_leaves_scores_of_exits_only_and_every_phase_in_its_history(t
         assert set(scores.files) == exits
         assert scores["test_early1"].shape == (60, CLASSES)
     history = json.loads((folder / "history.json").read_text())
-    phases = {"branchynet": {"joint": 3}, "eenet": {"exits": 1, "mixture": 2}}[made.name]
+    phases = {"branchynet": {"joint": 3}, "eenet": {"exits": 2, "mixture": 1}}[made.name]
     assert {name: len(history[name]) for name in phases} == phases
     assert all(f"validation_{name}" in history[next(iter(phases))][0] for name in made.exits)
     assert not list(folder.glob("checkpoint*"))
 
 
-# Steps 1 and 2 are the backbone's, 3 to 8 those of the exits; eenet's mixture begins with step 5.
-@pytest.mark.parametrize("step", [4, 7])
+# Steps 1 and 2 are the backbone's, 3 to 8 those of the exits; eenet's mixture begins with step 7.
+@pytest.mark.parametrize("step", [6, 8])
 def test_an_interrupted_training_ends_bit_equal_to_an_uninterrupted_one(trained, tmp_path, step):
     made, folder = trained
     with pytest.raises(Stop):

@@ -26,7 +26,9 @@ from trecx.learn.exits.mixture import expected, price_limit
 from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
-BEGINNING = 25 / 150  # the share of the epochs that exits are trained by cross-entropy first
+# The share of the epochs that exits are trained by cross-entropy first. The authors take 25 of 150; of the few epochs
+# that follow a trained backbone that is too few, and gates learn to shut exits which have not learned anything yet.
+BEGINNING = 1 / 2
 
 
 @dataclass(frozen=True)
