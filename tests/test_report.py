@@ -288,3 +288,18 @@ def test_missing_matplotlib_says_how_to_get_it(full, tmp_path, monkeypatch):
     monkeypatch.setattr(curve, "find_spec", lambda name: None)
     with pytest.raises(ToolMissing, match="matplotlib"):
         curve.draw(full, tmp_path)
+
+
+def test_a_backbone_at_chance_is_told_and_what_exits_have_above_it_is_called_no_gain():
+    trace = synthetic(200, (0.32, 0.34), threshold=0.9, seed=3)
+    labels = np.where(np.arange(200) % 10 < 3, 0, 1 + np.arange(200) % 4).astype(np.int32)
+    trace = replace(trace, labels=labels)
+    backbone = np.arange(200) % 100 < 25
+    judged = evaluate(trace, (DECISION,), (0,), ("early", "final"), (1_540_000, 2_720_000), 2_656_768, SPLIT, backbone)
+    assert judged.most_frequent == 0.3
+    told = report.with_evaluation(bare(), replace(judged, loss=-7.0, loss_interval=(-14.0, 0.5)))
+    assert "The backbone alone (25.0%" in told.warnings[0] and "most frequent class (30.0%" in told.warnings[0]
+    assert "No gain or loss" in told.warnings[0] and any("'final'" in one for one in told.warnings)
+    text = " ".join(summary.text(told).split())
+    assert "gained" not in text and "which is no gain" in text
+    assert report.at_chance(replace(judged, most_frequent=0.01)) == ()

@@ -73,7 +73,7 @@ class Evaluation:
     `loss_interval` its paired 95 % interval. `overthinking`
     is the share of samples that an early exit gets right and the final one wrong; `oracle` the accuracy if every sample
     left at its first right exit, `oracle_macs` the mean cost of that. `random_exit` is the accuracy of leaving at
-    random at the same exit rates.
+    random at the same exit rates, `most_frequent` that of always naming the most frequent class.
     """
 
     split: str
@@ -93,6 +93,7 @@ class Evaluation:
     oracle: float
     oracle_macs: float
     random_exit: float
+    most_frequent: float
     thresholds: tuple[float | None, ...]
     curve: Curve
 
@@ -161,6 +162,7 @@ def evaluate(
         oracle=float(right.any(axis=1).mean()),
         oracle_macs=float(np.asarray(macs, np.float64)[first_right].mean()),
         random_exit=float(rates @ right.mean(axis=0)),
+        most_frequent=float(np.unique(np.asarray(trace.labels), return_counts=True)[1].max() / len(trace)),
         thresholds=thresholds(decisions[: trace.exits - 1], limits),
         curve=_curve(swept, macs, decisions[: trace.exits - 1]),
     )

@@ -41,6 +41,7 @@ KEYS = (
     ("accuracy.float_without_exits", "the backbone alone before quantization, or null"),
     ("accuracy.int8_without_exits", "the backbone alone as int8, or null"),
     ("accuracy.int8_with_exits", "the compiled model at the thresholds in force, or null"),
+    ("accuracy.most_frequent_class", "share of right answers of always naming the most frequent class, or null"),
     ("*.accuracy.value, low, high", "share of right answers and its 95 % Wilson interval"),
     ("*.accuracy.right, samples, split", "number of right answers, of samples, and which samples"),
     ("loss", "points of accuracy lost by the exits against the int8 backbone alone on the same samples, or null"),
@@ -131,6 +132,13 @@ class AccuracyReport:
     float_without_exits: Accuracy | None = None
     int8_without_exits: Accuracy | None = None
     int8_with_exits: Accuracy | None = None
+    most_frequent_class: float | None = None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the backbone is shown to be better than naming the most frequent class, or nothing is known of it."""
+        backbone, guess = self.int8_without_exits, self.most_frequent_class
+        return backbone is None or guess is None or backbone.low > guess
 
 
 @dataclass(frozen=True)
@@ -238,7 +246,7 @@ def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accu
     return replace(
         report,
         exits=tuple(ExitReport(**vars(known[e.name])) for e in report.exits),
-        accuracy=AccuracyReport(float_accuracy, evaluation.backbone, evaluation.with_exits),
+        accuracy=AccuracyReport(float_accuracy, evaluation.backbone, evaluation.with_exits, evaluation.most_frequent),
         loss=evaluation.loss,
         loss_interval=evaluation.loss_interval,
         exit_rate=evaluation.exit_rate,
@@ -248,8 +256,26 @@ def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accu
             evaluation.overthinking, evaluation.oracle, evaluation.oracle_macs, evaluation.random_exit
         ),
         curve=_thinned(evaluation),
-        warnings=(*report.warnings, *((found,) if found else ())),
+        warnings=(*report.warnings, *at_chance(evaluation), *((found,) if found else ())),
     )
+
+
+def at_chance(evaluation: Evaluation) -> tuple[str, ...]:
+    """A sentence where the backbone or an exit is not shown to be better than naming the most frequent class."""
+    alone = [("The backbone alone", evaluation.backbone)] if evaluation.backbone is not None else []
+    judged = [*alone, *((f"The exit {e.name!r}", e.accuracy) for e in evaluation.exits)]
+    low = [
+        f"{what} ({a.value:.1%}, 95 % interval {a.low:.1%} to {a.high:.1%})"
+        for what, a in judged
+        if a.low <= evaluation.most_frequent
+    ]
+    if not low:
+        return ()
+    guess = f"always naming the most frequent class ({evaluation.most_frequent:.1%} of {evaluation.samples:,} samples)"
+    more = (
+        "" if not alone or alone[0][1].low > evaluation.most_frequent else " No gain or loss against it says anything."
+    )
+    return tuple(f"{one} is not shown to be better than {guess}.{more if k == 0 else ''}" for k, one in enumerate(low))
 
 
 def _never_pays(evaluation: Evaluation) -> str | None:

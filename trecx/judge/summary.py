@@ -121,7 +121,8 @@ def _computation(report: Report) -> Iterator[Text]:
         backbone = f", backbone {macs.backbone:,}" if macs.backbone else ""
         yield Text(f"Worst case {macs.worst:,} MACs{backbone}; the mean needs test data.")
     if report.loss is not None:
-        word = "lost" if report.loss >= 0 else "gained"
+        gained = "gained" if report.accuracy.comparable else "more than a guess, which is no gain,"
+        word = "lost" if report.loss >= 0 else gained
         low, high = report.loss_interval or (report.loss, report.loss)
         yield Text(
             f"{abs(report.loss):.2f} points of accuracy {word} against the int8 backbone on the same samples "

@@ -71,6 +71,7 @@ def judge(settings: Settings, model: Path, firmware: Path, trained: Path, out: P
             f"{origin}{judged.with_exits.value:.2%} of {judged.samples:,} ({judged.split}), "
             f"{judged.exit_rate:.1%} leave early, {judged.saving:.1%} of the MACs saved"
         )
+        step.outcome += "".join(f"; WARNING: {one.rstrip('.')}" for one in report.at_chance(judged)[:1])
 
 
 def _answer(settings: Settings, test: Split, model: Path, firmware: Path, trained: Path, out: Path, step: Step) -> None:
