@@ -103,6 +103,8 @@ def _told(split: Split) -> str:
 def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the planes, uint8 `(n, 3072)`, and labels, int32 `(n,)`, of one batch; raises `DataError`."""
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is not a regular file.")
         size = path.stat().st_size
         if size > _BYTES:
             raise DataError(f"{path} has {size:,} bytes; a batch of CIFAR-10 has 31 million.")

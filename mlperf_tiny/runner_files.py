@@ -47,6 +47,8 @@ def read(folder: Path, size: int, classes: int) -> RunnerSet:
     x = np.zeros((len(labels), size), np.int8)
     for row, name in enumerate(labels):
         try:
+            if (folder / name).exists() and not (folder / name).is_file():
+                raise OSError("not a regular file")
             data = (folder / name).read_bytes()
         except OSError as error:
             problems.append(f"{folder / name}: {error.strerror or error}.")

@@ -52,6 +52,8 @@ class Corpus:
 
 def read_wav(path: Path) -> np.ndarray:
     """Return the samples of a mono 16-bit PCM file at 16 kHz, int16 `(n,)`, n > 0; raises `DataError`."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{path}: not a regular file.", _WAV_HINT)
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate, count = file.getparams()[:4]

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trecx import documents
 from trecx.decision import CRITERIA
 from trecx.errors import TrecxError
 
@@ -103,7 +104,7 @@ def sha256(path: Path) -> str:
 def read(path: Path) -> Exits:
     """Read and check `exits.json`; raise TrecxError with everything that is wrong with it."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = documents.read(path)
     except (OSError, ValueError, RecursionError) as error:
         raise TrecxError(f"{path}: not readable as JSON: {error}.") from error
     problems = list(_problems(document))

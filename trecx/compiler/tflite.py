@@ -48,6 +48,8 @@ def load(model: Path, exits: door.Exits | None = None) -> Graph:
     Raises TrecxError once, with every unsupported operator (index, name, location) and every other problem.
     """
     try:
+        if model.exists() and not model.is_file() and not model.is_dir():
+            raise TrecxError(f"{model}: is not a regular file.")
         if model.stat().st_size > MAX_FILE:
             raise TrecxError(f"{model}: larger than {MAX_FILE} bytes, which no supported target could hold.")
         content = model.read_bytes()

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from trecx import documents
 from trecx.errors import TrecxError
 from trecx.judge.calibrate import Calibration, break_even_warning
 from trecx.judge.evaluate import Accuracy, Evaluation
@@ -304,7 +305,7 @@ def write(report: Report, path: Path) -> None:
 def read(path: Path) -> Report:
     """Read what `write` wrote; raise TrecxError where the file is not such a report."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = documents.read(path)
         schema = document.pop("schema")
         if schema != SCHEMA:
             raise ValueError(f"schema {schema!r}, expected {SCHEMA!r}")
@@ -319,7 +320,7 @@ def kept(kind: Any, path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return typed(kind, json.loads(path.read_text(encoding="utf-8")))
+        return typed(kind, documents.read(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrecxError(
             f"{path} is damaged: {error}.", f"Delete the folder {path.parent.name}/ and run its step again."

@@ -93,6 +93,8 @@ class Trace:
     def load(cls, path: Path) -> "Trace":
         """Read what `save` wrote; raise TrecxError where the file is not a trace."""
         try:
+            if path.exists() and not path.is_file():
+                raise OSError("it is not a regular file")
             with np.load(path, allow_pickle=False) as file:
                 trace = cls(**{name: file[name] for name in file.files})
         except _UNREADABLE as error:

@@ -1,0 +1,38 @@
+"""What is read must be a regular file, and text in documents such that it can be printed and stored."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlperf_tiny import cifar10, speech_commands
+from mlperf_tiny.task import DataError
+from trecx import exits
+from trecx.compiler import tflite
+from trecx.errors import TrecxError
+from trecx.judge import report
+from trecx.judge.trace import Trace
+
+CASES = Path(__file__).parent / "cases"
+
+
+def test_text_that_no_encoding_can_hold_is_refused_on_reading(tmp_path):
+    with pytest.raises(TrecxError, match=r"U\+D800"):
+        exits.read(CASES / "exit_surrogate.json")
+    for text in ('{"a": ["\\u0000"]}', '{"\\udc80": 1}'):
+        (tmp_path / "provenance.json").write_text(text)
+        with pytest.raises(TrecxError, match=r"U\+0000|U\+DC80"):
+            report.kept(dict, tmp_path / "provenance.json")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [exits.read, tflite.load, Trace.load, cifar10._batch, speech_commands.read_wav],
+    ids=lambda f: f.__qualname__,
+)
+@pytest.mark.parametrize("kind", ["fifo", "zeros"])
+def test_what_is_no_regular_file_is_refused_at_once(read, kind, tmp_path):
+    path = tmp_path / "file"
+    os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
+    with pytest.raises((TrecxError, DataError), match="not a regular file"):
+        read(path)
