@@ -36,16 +36,17 @@ class Archive:
         return self.url.rpartition("/")[2]
 
 
-# Sizes and checksums as TensorFlow Datasets records them (url_checksums/speech_commands.txt).
+# Sizes and checksums as TensorFlow Datasets records them (url_checksums/speech_commands.txt). The publisher's host
+# download.tensorflow.org is this bucket; this name serves it by https.
 SPEECH_COMMANDS = (
     Archive(
-        "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+        "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
         2_428_923_189,
         "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
         "speech_commands_v0.02",
     ),
     Archive(
-        "http://download.tensorflow.org/data/speech_commands_test_set_v0.02.tar.gz",
+        "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_test_set_v0.02.tar.gz",
         112_563_277,
         "cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
         "speech_commands_test_set_v0.02",

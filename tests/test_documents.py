@@ -12,6 +12,7 @@ from trecx.compiler import tflite
 from trecx.errors import TrecxError
 from trecx.judge import report
 from trecx.judge.trace import Trace
+from trecx.learn import description
 
 CASES = Path(__file__).parent / "cases"
 
@@ -27,7 +28,7 @@ def test_text_that_no_encoding_can_hold_is_refused_on_reading(tmp_path):
 
 @pytest.mark.parametrize(
     "read",
-    [exits.read, tflite.load, Trace.load, cifar10._batch, speech_commands.read_wav],
+    [exits.read, tflite.load, Trace.load, cifar10._batch, speech_commands.read_wav, description.read],
     ids=lambda f: f.__qualname__,
 )
 @pytest.mark.parametrize("kind", ["fifo", "zeros"])

@@ -275,5 +275,5 @@ def test_official_archives_are_those_of_the_publisher():
         "speech_commands_test_set_v0.02",
     ]
     for archive in download.SPEECH_COMMANDS:
-        assert archive.url.startswith("http://download.tensorflow.org/data/speech_commands_")
+        assert archive.url.startswith("https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_")
         assert len(bytes.fromhex(archive.sha256)) == 32

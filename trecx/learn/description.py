@@ -68,6 +68,8 @@ def read(path: Path) -> dict[str, Any]:
     One of Keras 3 is translated. Raise TrecxError where it has none, is too large, or names what is not read; and where
     a file is damaged, whatever its reader raises.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise TrecxError(f"{path} is not a regular file.")
     packed = path.suffix == ".keras" and zipfile.is_zipfile(path)
     text, version = _folder(path) if path.is_dir() else _archive(path) if packed else _hdf5(path)
     _refuse_more(path, len(text), _LONGEST, "characters of description")
