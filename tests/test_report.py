@@ -303,3 +303,15 @@ def test_a_backbone_at_chance_is_told_and_what_exits_have_above_it_is_called_no_
     text = " ".join(summary.text(told).split())
     assert "gained" not in text and "which is no gain" in text
     assert report.at_chance(replace(judged, most_frequent=0.01)) == ()
+
+
+def test_everything_that_is_wrong_with_a_document_is_told_at_once(tmp_path, full):
+    document = json.loads(report.to_json(full))
+    document["model"]["bytes"] = "many"
+    document["exits"][1]["macs"] = 1.5
+    document["unheard"] = 1
+    del document["tool"]
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    with pytest.raises(TrecxError) as told:
+        report.read(tmp_path / "report.json")
+    assert all(where in str(told.value) for where in ("model.bytes", "exits.1.macs", "unheard", "tool"))

@@ -6,10 +6,9 @@ null, never a guess. `KEYS` documents every key; a test holds it to the dataclas
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +22,6 @@ from trecx.judge.verify import Verification
 
 SCHEMA = "trecx-report/2"
 CURVE_POINTS = 201
-# What JSON may hold where a dataclass has a plain type; whole numbers are fine for floats.
-PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
 
 KEYS = (
     ("schema", "name and version of this format; a new number means that a key changed its meaning or went away"),
@@ -328,24 +325,14 @@ def kept(kind: Any, path: Path) -> Any:
 
 
 def typed(kind: Any, value: Any) -> Any:
-    """`value` from JSON as the annotated type `kind`: dataclasses, tuples, optionals and plain values.
+    """`value` from JSON as the annotated type `kind`; raises ValueError with everything that is something else."""
+    from pydantic import TypeAdapter, ValidationError
 
-    Raises ValueError or TypeError where it is something else.
-    """
-    if get_origin(kind) is UnionType:
-        return None if value is None else typed(get_args(kind)[0], value)
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{value!r} is no list")
-        return tuple(typed(get_args(kind)[0], item) for item in value)
-    if kind in PLAIN and not isinstance(value, PLAIN[kind]):
-        raise ValueError(f"{value!r} is no {kind.__name__}")
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        if unknown := set(value) - {f.name for f in fields(kind)}:
-            raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
-        return kind(**{name: typed(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
-    return value
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
+    except ValidationError as error:
+        told = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False)]
+        raise ValueError("; ".join(f"{where}: {what}" if where else what for where, what in told)) from error
 
 
 def _thinned(evaluation: Evaluation) -> tuple[CurvePoint, ...]:
