@@ -5,6 +5,9 @@ After a change that is meant, look at the difference and renew them: TRECX_GOLDE
 
 import os
 import re
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from networks import two_exits
 
 from trecx.compiler import tflite
 from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, c_string, emit, known_answer_input
+from trecx.compiler.ir import Graph, Quant
 from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import plan_memory
 
@@ -19,9 +23,13 @@ GOLDEN = Path(__file__).parent / "golden"
 FILES = ("net.h", "net.c", "net_data.h", "net_test.c", "trecx_model.h")
 
 
-def emitted() -> dict[str, str]:
+def header_of(graph: Graph) -> str:
+    return emitted(graph)["net.h"]
+
+
+def emitted(graph: Graph | None = None) -> dict[str, str]:
     content, exits = two_exits(0)
-    graph = optimise(tflite.parse(content, exits))
+    graph = graph or optimise(tflite.parse(content, exits))
     names = Names("net", "A random network", "0123abcd", exits.classes, "net01", 128)
     answers = KnownAnswers("an oracle", (KnownAnswer(1, (0,), 1, 2, (1, 2, 3, 4, -5), (5, 4, 3, 2, -1)),))
     return emit(graph, plan_memory(graph), names, exits.thresholds(), answers)
@@ -61,3 +69,48 @@ def test_a_c_string_holds_any_text():
 def test_the_known_answer_input_is_that_of_the_generated_test():
     # First values of the generator: 1 * 1664525 + 1013904223 = 0x3C88596C, whose top byte is 0x3C.
     assert known_answer_input(1, 2).tolist() == [0x3C - 128, known_answer_input(0x3C88596C, 1)[0]]
+
+
+# Every macro of a header whose name begins so, as a value of a kind that C makes of it.
+USES = """
+#include "net.h"
+#include <stddef.h>
+{uses}
+int use(void) {{
+  return (int)net_quantized(0.5f) + (int)net_real(3);
+}}
+"""
+
+
+def use(macro: str) -> str:
+    name, parameters = re.fullmatch(r"(\w+)(\(\w+\))?", macro).groups()
+    text = f"{name}(0.5)" if parameters else name
+    if name.endswith(("_VERSION", "_SHA256")):
+        return f"const char *use_{name} = {text};"
+    if name.endswith(("_CLASS_NAMES", "_SHAPE")):
+        return f"{'const char *' if name.endswith('NAMES') else 'unsigned '}use_{name}[] = {text};"
+    return f"{'float' if name.endswith('SCALE') else 'double'} use_{name} = {text};"
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("scale", [1.0, 0.05, 3.0e-20, 255.0])
+def test_every_macro_of_the_header_can_be_used(scale, compiler, language, tmp_path):
+    if not shutil.which(compiler):
+        pytest.skip(f"needs {compiler}")
+    content, exits = two_exits(0)
+    graph = optimise(tflite.parse(content, exits))
+    whole = replace(graph.input, quant=Quant((scale,), (3,)))
+    header = header_of(replace(graph, input=whole))
+    macros = [m for m in re.findall(r"#define (NET_\w+(?:\(\w+\))?) ", header) if not m.endswith("_H")]
+    assert {"NET_INPUT_SCALE", "NET_OUTPUT_SCALE", "NET_CLASS_NAMES", "NET_THRESHOLD(t)"} <= set(macros)
+    (tmp_path / "net.h").write_text(header)
+    (tmp_path / "use.c").write_text(USES.format(uses="\n".join(map(use, macros))))
+    standard = "-std=c11" if language == "c" else "-std=c++11"
+    flags = ["-x", language, standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    done = subprocess.run([compiler, *flags, tmp_path / "use.c"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_generated_c_is_at_most_100_columns_wide():
+    assert [line for line in emitted()["net.c"].splitlines() if len(line) > 100] == []

@@ -12,6 +12,7 @@ import numpy as np
 
 from trecx import __version__, decision, resources
 from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Quant, Table, Tensor
+from trecx.compiler.layout import ExitText, OutputText, StageText, Step, TableText
 from trecx.compiler.params import initializer
 from trecx.compiler.plan import Plan, Stage
 from trecx.errors import TrecxError
@@ -24,6 +25,7 @@ TAKEN = frozenset(
     "wctype".split()
 )
 VALUES_PER_LINE = {"int8_t": 24, "uint8_t": 24, "int16_t": 16, "uint16_t": 16, "int32_t": 10, "uint32_t": 10}
+COLUMNS = 100
 SOFTMAX_QUANT = Quant((1 / 256,), (-128,))  # where the file gives its output none
 
 
@@ -81,71 +83,6 @@ class Function:
     outputs: int = 1
 
 
-@dataclass(frozen=True)
-class Step:
-    """One call of a specialised function, with C expressions for its arguments in order; outputs with their bytes."""
-
-    index: int
-    function: str
-    arguments: tuple[str, ...]
-    comment: str
-    outputs: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class StageText:
-    """A stage as the template lays it out.
-
-    `statistic` is the C expression of what the exit decides by, None where it always answers. `logits` is where class
-    scores are made of, by `softmax` unless they are the logits; `outputs` is where other answers lie.
-    """
-
-    exit: str
-    macs: int
-    steps: tuple[Step, ...]
-    statistic: str | None
-    logits: int | None
-    softmax: Step | None
-    outputs: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class TableText:
-    """A constant array, its values wrapped in lines."""
-
-    name: str
-    ctype: str
-    comment: str
-    size: int
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ExitText:
-    """An exit as the header documents it; `limit` is the C expression of a threshold `t` as a limit."""
-
-    name: str
-    macs: int
-    threshold: float | None
-    criterion: str | None = None
-    of: str = ""
-    limit: str = ""
-
-
-@dataclass(frozen=True)
-class OutputText:
-    """An output of the answer as the header has it; `suffix` tells it from others."""
-
-    name: str
-    suffix: str
-    function: str
-    shape: str
-    dimensions: tuple[int, ...]
-    bytes: int
-    scale: str
-    zero_point: int
-
-
 def usable(name: str) -> bool:
     """Whether `name` may name the C functions and files."""
     return bool(NAME.fullmatch(name)) and name not in TAKEN and not name.endswith(("_test", "_data"))
@@ -194,6 +131,7 @@ def emit(
         "input_offset": plan.offsets[graph.input.index],
         "arena_bytes": plan.arena_size,
         "limits": decision.limits(decisions, thresholds),
+        "default_limits": ", ".join(map(_limit, decision.limits(decisions, thresholds), exits)),
         "most_confident": graph.most_confident,
         "classes": graph.classes,
         "outputs": _outputs(graph),
@@ -234,6 +172,7 @@ def templates() -> jinja2.Environment:
     )
     environment.filters["c_string"] = c_string
     environment.filters["initializer"] = initializer
+    environment.filters["listed"] = listed
     return environment
 
 
@@ -256,6 +195,23 @@ def c_string(text: str) -> str:
     """A C string literal of UTF-8 `text`: everything but plain ASCII as octal escapes, no trigraphs."""
     plain = set(range(32, 127)) - set(b'"\\?')
     return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode("utf-8", "replace")) + '"'
+
+
+def listed(items: Sequence[str], head: str, tail: str, indent: str = "") -> str:
+    """`head`, the items with commas, `tail`: in lines of up to 100 columns that begin where the first item does."""
+    lines, line = [], indent + head
+    for k, item in enumerate(items):
+        text = item + (tail if k == len(items) - 1 else ",")
+        if len(line) + len(text) + 1 > COLUMNS and k:
+            lines.append(line.rstrip())
+            line = indent + " " * len(head)
+        line += text if line.endswith(("(", " ")) else f" {text}"
+    return "\n".join([*lines, line])
+
+
+def _limit(limit: int, exit_: ExitText) -> str:
+    """A default limit beside the threshold that it comes from."""
+    return f"{limit}u" + (f" /* {exit_.criterion} {exit_.threshold} */" if exit_.threshold is not None else "")
 
 
 def _comment(text: str) -> str:
@@ -313,24 +269,23 @@ class _Writer:
         self.graph = graph
         self.plan = plan
         self.functions: dict[object, Function] = {}
+        self.places: dict[str, tuple[str, str, str]] = {}
+        self.makers = {t.index: (op, k) for op in graph.ops for k, t in enumerate(op.outputs)}
         self.tables: dict[object, TableText] = {}
 
     def stage(self, number: int, stage: Stage) -> StageText:
         """One stage with its exit check and its softmax."""
-        exit_ = stage.exit
+        exit_, known = stage.exit, set(self.places)
         steps = tuple(self.step(op, *map(self.at, op.outputs)) for op in stage.ops)
         scored = exit_.logits is not None and exit_.scores is not exit_.logits
         answering = self.graph.producer(exit_.scores) if scored else None
         softmax = self.step(answering, "result->scores") if answering is not None else None
-        return StageText(
-            exit=_comment(exit_.name),
-            macs=stage.macs,
-            steps=steps,
-            statistic=self.statistic(number, exit_),
-            logits=None if exit_.logits is None else self.plan.offsets[exit_.logits.index],
-            softmax=softmax,
-            outputs=() if exit_.logits is not None else tuple(self.plan.offsets[o.tensor.index] for o in exit_.outputs),
-        )
+        statistic = self.statistic(number, exit_)
+        logits = None if exit_.logits is None else self.at(exit_.logits)
+        outputs = () if exit_.logits is not None else tuple(self.plan.offsets[o.tensor.index] for o in exit_.outputs)
+        first_used = (place for name, place in self.places.items() if name not in known)
+        places = tuple(sorted(first_used, key=lambda place: place[0] != "input"))
+        return StageText(_comment(exit_.name), stage.macs, steps, statistic, logits, softmax, outputs, places)
 
     def statistic(self, number: int, exit_: Exit) -> str | None:
         """The C expression of what an exit decides by; None where it always answers."""
@@ -345,15 +300,29 @@ class _Writer:
         return f"trecx_exit_{exit_.decision.name}({', '.join(arguments)})"
 
     def at(self, tensor: Tensor) -> str:
-        """The C expression of a tensor's address."""
-        return f"arena + {self.plan.offsets[tensor.index]}"
+        """The C name of a tensor's address: after the operator that makes it."""
+        if tensor.index == self.graph.input.index:
+            name = "input"
+        elif tensor.index in self.makers:
+            op, number = self.makers[tensor.index]
+            name = f"{op.name.lower()}_{op.index}" + (f"_{number}" if len(op.outputs) > 1 else "")
+        else:
+            name = f"view_{tensor.index}"
+        return self.place(name, self.plan.offsets[tensor.index], _shape(tensor))
+
+    def place(self, name: str, offset: int, comment: str) -> str:
+        """The C name of a place in the arena."""
+        self.places.setdefault(name, (name, f"arena + {offset}", comment))
+        return name
 
     def step(self, op: Op, *outputs: str) -> Step:
         """The call that computes `op` into the C expressions `outputs`."""
         call = self.plan.calls[op.index]
         place = f"{op.index} {op.name}"
         tables = tuple(self.table(t, f"op{op.index}_{t.name}", f"{place}: {t.name}") for t in call.tables)
-        scratch = (f"arena + {self.plan.scratch[op.index]}",) if call.scratch else ()
+        scratch: tuple[str, ...] = ()
+        if call.scratch:
+            scratch = (self.place(f"scratch_{op.index}", self.plan.scratch[op.index], f"{call.scratch} bytes"),)
         return Step(
             index=op.index,
             function=self.function(call, op).name,
@@ -369,7 +338,7 @@ class _Writer:
         if key not in self.functions:
             number = sum(f.call.kernel == call.kernel for f in self.functions.values())
             comment, arity = f"{op.name} {_shapes(op)}", (len(op.inputs), len(op.outputs))
-            self.functions[key] = Function(f"{call.symbol}_{number}", comment, call, *arity)
+            self.functions[key] = Function(f"run_{call.symbol}_{number}", comment, call, *arity)
         return self.functions[key]
 
     def table(self, table: Table, name: str, comment: str) -> str:
