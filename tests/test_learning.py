@@ -131,7 +131,7 @@ def test_a_calibration_after_which_nothing_leaves_says_why_in_its_line():
         (Settings("kws", "kws"), True),
         (Settings("kws", "kws", early_view=False), False),
         (Settings("kws", "kws", exit="best"), False),
-        (Settings("kws", "kws", tap="block1"), True),
+        (Settings("kws", "kws", taps=("block1",)), True),
     ],
 )
 def test_provenance_says_whether_the_final_exit_has_an_early_view(chosen, view, tmp_path):

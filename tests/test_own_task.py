@@ -99,7 +99,7 @@ def test_data_that_do_not_fit_take_nothing_from_a_finished_run(tmp_path):
     before = contents(tmp_path / "run")
     result = invoke("build", "ic", "--data", data, "--target", "host", "--out", tmp_path / "run")
     assert result.exit_code == 2 and "cifar-10-batches-py" in result.output
-    assert contents(tmp_path / "run") == before and [path.name for path in model.iterdir()] == ["ic.tflite"]
+    assert contents(tmp_path / "run") == before and [path.name for path in model.iterdir()] == [".stamp", "ic.tflite"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,13 @@ def test_a_task_that_cannot_be_built_is_told_and_leaves_nothing(old, new, told, 
         (["build", "kws", "--tap", "block1"], "--train"),
         (["build", "kws", "--no-early-view"], "--no-early-view: these belong to a training"),
         (["build", "kws", "--train", "--tap", "block1", "--exit", "paper"], "give one of them"),
+        (["build", "kws", "--train", "--exits", "block1,block2", "--exit", "paper"], "give one of them"),
+        (["build", "kws", "--train", "--exits", "block1", "--tap", "block1"], "Give one of them"),
+        (["build", "kws", "--train", "--exits", "block1,,block2"], "does not name layers, each once"),
+        (["build", "kws", "--train", "--exits", "block1,block1"], "does not name layers, each once"),
+        (["build", "kws", "--train", "--method", "nothing"], "no exit method 'nothing'; there is trecx"),
+        (["build", "kws", "--method", "trecx"], "--method: these belong to a training"),
+        (["build", "ic", "--train", "--data", "empty", "--exits", "low"], "no tap 'low'"),
         (["build", "kws", "--name", "mine"], "--name belongs to --model"),
         (["train", "run", "--task", "nothing"], "no task 'nothing'"),
         (["build", "kws", "--data", "empty"], "speech_commands"),

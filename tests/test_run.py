@@ -8,6 +8,7 @@ import pytest
 
 from trecx import run as runs
 from trecx.errors import TrecxError
+from trecx.settings import Settings
 
 
 def write(text):
@@ -228,6 +229,12 @@ def test_the_fingerprint_sees_settings_names_and_contents(tmp_path):
     seen.add(runs.fingerprint(1, both))
     assert len(seen) == 4
     assert runs.fingerprint(1, both) == runs.fingerprint(1, both)
+
+
+def test_a_run_of_one_tap_is_taken_up():
+    kept = {key: value for key, value in Settings("m", model="m.h5").as_json().items() if key != "taps"}
+    assert Settings.from_json({**kept, "tap": "conv"}).taps == ("conv",)
+    assert Settings.from_json({**kept, "tap": None}).taps == ()
 
 
 def test_the_settings_are_kept_as_json(tmp_path):

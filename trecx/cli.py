@@ -19,6 +19,7 @@ from trecx.options import (
     early_view_option,
     epochs_option,
     exit_option,
+    method_option,
     model_option,
     name_option,
     only_option,
@@ -30,6 +31,7 @@ from trecx.options import (
     samples_option,
     seed_option,
     tap_option,
+    taps_option,
     target_option,
     teacher_option,
     weights_option,
@@ -110,15 +112,24 @@ def chosen(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != ()}
 
 
-def given_options(no_early_view: bool = False, **options: Any) -> dict[str, Any]:
+def given_options(
+    no_early_view: bool = False, exits: str | None = None, tap: str | None = None, **options: Any
+) -> dict[str, Any]:
     """The options that a person gave, by the names of settings."""
-    return chosen(early_view=False if no_early_view else None, **options)
+    if exits is not None and tap is not None:
+        raise TrecxError("--tap means --exits with one layer.", "Give one of them.")
+    taps = tuple(name.strip() for name in exits.split(",")) if exits is not None else (tap,) if tap is not None else ()
+    if exits is not None and ("" in taps or len(set(taps)) < len(taps)):
+        raise TrecxError(f"--exits {exits!r} does not name layers, each once.", "Write --exits TAP,TAP.")
+    return chosen(early_view=False if no_early_view else None, taps=taps, **options)
 
 
 @main.command()
 @click.argument("task", required=False, type=TaskName())
 @click.option("--task", "own_task", metavar="FILE.py:NAME", help="Task of your own. The file is run.")
 @model_option
+@method_option
+@taps_option
 @tap_option
 @pixels_option
 @name_option
@@ -197,7 +208,17 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
 verb(
     "train",
     click.option("--task", type=TaskName("FILE.py:NAME"), help="Begin a new run directory for this task."),
-    *(model_option, tap_option, pixels_option, name_option, data_option, weights_option, teacher_option),
+    *(
+        model_option,
+        method_option,
+        taps_option,
+        tap_option,
+        pixels_option,
+        name_option,
+        data_option,
+        weights_option,
+        teacher_option,
+    ),
     *(exit_option, early_view_option),
     epochs_option,
     seed_option,

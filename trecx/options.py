@@ -6,6 +6,16 @@ import click
 from click.types import StringParamType
 
 
+class MethodName(StringParamType):
+    """The name of an exit method. Help lists the registered ones, which are imported no earlier."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help and usage call the value."""
+        from trecx.learn.exits import METHODS
+
+        return "|".join(method.name for method in METHODS)
+
+
 class TaskName(StringParamType):
     """The name of a task. Help lists the registered ones, which are imported no earlier, and then `others`."""
 
@@ -69,7 +79,11 @@ epochs_option = click.option(
 )
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of everything random [default: 1].")
 exit_option = click.option("--exit", help="Which of the task's exits is attached [default: its first].")
-tap_option = click.option("--tap", help="Layer of the backbone that the early exit reads, in place of --exit.")
+method_option = click.option("--method", type=MethodName(), help="How exits attach and are trained [default: trecx].")
+taps_option = click.option(
+    "--exits", metavar="TAP[,TAP...]", help="Layers of the backbone that early exits read, in place of --exit."
+)
+tap_option = click.option("--tap", help="The same for one layer, whatever its name.")
 early_view_option = click.option(
     "--no-early-view", "no_early_view", is_flag=True, help="The final exit keeps the backbone's own head."
 )

@@ -29,8 +29,11 @@ JUDGE = ("judge", "decision", "steps")
 
 
 # Options that say how to train and calibrate, and so need a training.
-OF_TRAINING = ("weights", "teacher", "tap", "early_view", "scheme", "points", "confidence", "against", "epochs", "seed")
-SPELLED = {"scheme": "--quantize", "early_view": "--no-early-view"}
+OF_TRAINING = (
+    *("weights", "teacher", "method", "taps", "early_view"),
+    *("scheme", "points", "confidence", "against", "epochs", "seed"),
+)
+SPELLED = {"scheme": "--quantize", "early_view": "--no-early-view", "taps": "--exits"}
 
 
 def start(name: str | None, path: Path | None, options: dict[str, Any], console: Console) -> Run:
@@ -61,8 +64,9 @@ def asked(name: str | None, options: dict[str, Any]) -> Settings:
     for option in ("pixels", "name"):
         if option in options and (model is None or (option == "pixels" and name is not None)):
             problems.append(f"--{option} belongs to --model{' with a folder of images' if option == 'pixels' else ''}.")
-    if "tap" in options and "exit" in options:
-        problems.append("--exit names an exit of the task, and --tap asks for one at a layer; give one of them.")
+    if "taps" in options and "exit" in options:
+        problems.append("--exit names an exit of the task, and --exits asks for some at layers; give one of them.")
+    problems += method_problems(options.get("method"))
     if problems:
         raise TrecxError(problems, "See trecx build --help.")
     spec = own_task.located(name) if name is not None and (":" in name or name.endswith(".py")) else name
@@ -76,6 +80,14 @@ def asked(name: str | None, options: dict[str, Any]) -> Settings:
     if settings.name == Path(BACKBONE).stem:
         raise TrecxError(f"{settings.name!r} is the name of a file beside the model.", "Choose another with --name.")
     return settings
+
+
+def method_problems(name: str | None) -> list[str]:
+    """What is wrong with the name of an exit method."""
+    from trecx.learn.exits import METHODS
+
+    known = [method.name for method in METHODS]
+    return [] if name is None or name in known else [f"There is no exit method {name!r}; there is {', '.join(known)}."]
 
 
 def own_name(stem: str) -> str:
@@ -144,7 +156,7 @@ def checked(settings: Settings) -> Settings:
     if settings.exit is not None and settings.task is not None:
         names = [one.name for one in task(settings.task).attachments]
         if settings.exit not in names:
-            hint = f"Exits that it names: {', '.join(names) or 'none'}; --tap attaches one anywhere."
+            hint = f"Exits that it names: {', '.join(names) or 'none'}; --exits attaches one anywhere."
             raise TrecxError(f"The task {settings.name} has no exit {settings.exit!r}.", hint)
     return settings
 
@@ -262,7 +274,7 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     data = data_fingerprint(s)
     tools = tuple((t.name, t.version) for t in toolchain.tools())
     parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
-        "train": ((s.task, s.method, s.exit, s.tap, s.early_view, s.pixels, s.seed, s.epochs, data), LEARN),
+        "train": ((s.task, s.method, s.exit, s.taps, s.early_view, s.pixels, s.seed, s.epochs, data), LEARN),
         "quantize": ((s.name, s.scheme, s.seed, s.epochs), LEARN),
         "calibrate": ((s.points, s.confidence, s.against), (*LEARN, *JUDGE)),
         "model": ((s.task, s.exit), ()),

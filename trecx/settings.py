@@ -15,9 +15,9 @@ class Settings:
     own head. `teacher` is a trained plain backbone whose scores guide a training.
     `task` is a registered task, `FILE.py:NAME` for one of the user's own, or None for a model of the user's own; `name`
     names the C files. `model` is a Keras model of the user's own, which is trained on or, where it is `complete`, has
-    its exits already; `shape` is its input's, `pixels` the range in which it wants images. `tap` is the layer that the
-    exit reads, in place of `exit`. `data`, `model` and `weights` are paths; `points` is the accuracy that calibration
-    may lose with `confidence`, 0.5 meaning as observed, `against` the backbone
+    its exits already; `shape` is its input's, `pixels` the range in which it wants images. `method` attaches the exits;
+    `taps` are the layers that they read, in place of `exit`. `data`, `model` and `weights` are paths; `points` is the
+    accuracy that calibration may lose with `confidence`, 0.5 meaning as observed, `against` the backbone
     alone or the own final exit ("backbone", "final"); `epochs` of training, None for the recipe's own; no `targets`
     means the default ones; `optimize` is what kernels are chosen for, "time", "ram" or "flash"; `samples` limits
     verification.
@@ -32,7 +32,7 @@ class Settings:
     model: str | None = None
     complete: bool = False
     shape: tuple[int, ...] = ()
-    tap: str | None = None
+    taps: tuple[str, ...] = ()
     pixels: str | None = None
     data: str | None = None
     weights: str | None = None
@@ -66,7 +66,11 @@ class Settings:
     def from_json(cls, document: dict[str, Any]) -> "Settings":
         """Settings from `run.json`, which a person may have edited."""
         known = {f.name for f in fields(cls)}
+        if "tap" in document:  # of runs that were made when there was only one
+            document = dict(document)
+            tap = document.pop("tap")
+            document.setdefault("taps", [tap] if tap else [])
         if not set(document) <= known or not isinstance(document.get("name"), str):
             raise TrecxError(f"run.json: its settings are not {', '.join(sorted(known))}.", "Build into a new folder.")
-        lists = {name: tuple(document.get(name, ())) for name in ("targets", "shape")}
+        lists = {name: tuple(document.get(name, ())) for name in ("targets", "shape", "taps")}
         return cls(**{**document, **lists})

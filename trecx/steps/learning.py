@@ -191,7 +191,7 @@ def provenance(
         "trecx": __version__,
         "task": settings.name,
         "method": attached.name,
-        "exit": settings.exit or (settings.tap and f"at {settings.tap}"),
+        "exit": settings.exit or (f"at {', '.join(settings.taps)}" if settings.taps else None),
         **attached.about(),
         "quantization": settings.scheme,
         "fused_convolutions": json.loads(fused.read_text(encoding="utf-8")) if fused.is_file() else [],

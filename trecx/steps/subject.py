@@ -51,8 +51,7 @@ def exits_of(settings: Settings, chosen: Task) -> "Method":
     if settings.complete and settings.model is not None:
         path = Path(settings.model)
         return Ready(facts(path).exits, path)
-    taps = () if settings.tap is None else (settings.tap,)
-    return method(settings.method, chosen, Choice(settings.exit, taps, settings.early_view))
+    return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view))
 
 
 def exit_specs(exits: tuple[str, ...]) -> tuple[door.ExitSpec, ...]:
@@ -94,9 +93,10 @@ def _examined_model(settings: Settings, path: Path) -> Settings:
     problems = _disagreements(settings, found)
     if problems:
         raise TrecxError(problems, "See trecx build --help.")
-    if not found.complete and settings.tap is None:
+    if not found.complete and not settings.taps:
         listed = "\n".join(f"  {tap}" for tap in found.taps)
-        hint = f"Choose with --tap; often a layer at a third to a half of the MACs does well.\n{listed}"
+        hint = "Choose with --tap, or several with --exits; often a layer at a third to a half of the MACs does well."
+        hint = f"{hint}\n{listed}"
         raise TrecxError(f"{path} has no exits, and it is not said which layer the early exit reads.", hint)
     return replace(settings, shape=found.shape, complete=found.complete)
 
@@ -106,7 +106,8 @@ def _disagreements(settings: Settings, found: "Facts") -> list[str]:
     problems = []
     if found.complete:
         given = {
-            "--tap": settings.tap,
+            "--method": settings.method != Settings.method,
+            "--exits" if len(settings.taps) > 1 else "--tap": settings.taps,
             "--exit": settings.exit,
             "--no-early-view": not settings.early_view,
             "--weights": settings.weights,
