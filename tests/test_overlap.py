@@ -21,9 +21,10 @@ from trecx.compiler import plan as planner
 from trecx.compiler.emit import Names, emit
 from trecx.compiler.ir import KernelCall, Op
 from trecx.compiler.kernels import candidates
+from trecx.compiler.kernels.mve.groups import in_groups
 from trecx.compiler.ops import OPS
 from trecx.compiler.ops.window import Window
-from trecx.compiler.overlap import Exactly, Step, channelwise, distance, windows
+from trecx.compiler.overlap import Exactly, Step, channelwise, consecutive, distance, windows
 from trecx.compiler.plan import Plan, plan_memory
 from trecx.compiler.target import CORTEX_M4, CORTEX_M55, HOST, Target
 from trecx.device.build import Options, build
@@ -60,6 +61,33 @@ def axes(draw: st.DrawFn) -> Window:
     return Window.over(draw(st.integers(kernel, 9)), kernel, draw(st.integers(1, 3)), padding)
 
 
+@st.composite
+def long_axes(draw: st.DrawFn) -> Window:
+    kernel, padding = draw(st.integers(1, 30)), draw(st.sampled_from([0, 1]))
+    size = draw(st.integers(1 if padding == 0 else kernel, 60))
+    return Window.over(size, kernel, draw(st.integers(1, 9)), padding)
+
+
+def every_consecutive(rows: Window, columns: Window, stride: int, channels: int, tile: int) -> list[Step]:
+    """One step after another."""
+    pixels = list(windows(rows, columns, 1, 1, 1, every=True))
+    groups = [pixels[k : k + tile] for k in range(0, len(pixels), tile)]
+    return [Step(min(p.reads_from for p in group) * stride, group[-1].writes_to * channels) for group in groups]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(long_axes(), long_axes(), st.integers(1, 6), st.integers(0, 9), st.integers(1, 9), st.integers(1, 5))
+def test_a_few_telling_steps_give_the_distance_of_all(rows, columns, depth, gap, units, tile):
+    every = list(windows(rows, columns, depth + gap, units, tile, every=True))
+    telling = list(windows(rows, columns, depth + gap, units, tile))
+    assert distance(telling) == distance(every)
+    for last in (0, depth - 1):
+        assert distance(channelwise(telling, last)) == distance(channelwise(every, last))
+    assert distance(in_groups(telling, units, 4)) == distance(in_groups(every, units, 4))
+    arguments = rows, columns, depth + gap, units, tile
+    assert distance(consecutive(*arguments)) == distance(every_consecutive(*arguments))
+
+
 @settings(max_examples=200, deadline=None)
 @given(axes(), axes(), st.integers(1, 4), st.integers(0, 3), st.integers(1, 3), st.integers(1, 4))
 def test_the_steps_of_windows_read_from_the_first_tap_inside_the_input(rows, columns, depth, gap, units, tile):
@@ -76,14 +104,14 @@ def test_the_steps_of_windows_read_from_the_first_tap_inside_the_input(rows, col
                 if 0 <= row < rows.size and 0 <= column < columns.size
             ]
             expected.append(Step(min(taps), (y * columns.output + end) * units))
-    assert list(windows(rows, columns, stride, units, tile)) == expected
+    assert list(windows(rows, columns, stride, units, tile, every=True)) == expected
 
 
 @settings(max_examples=200, deadline=None)
 @given(axes(), axes(), st.integers(1, 3), st.integers(1, 3))
 def test_two_steps_per_pixel_stand_for_one_per_channel(rows, columns, depth, multiplier):
     units = depth * multiplier
-    pixels = list(windows(rows, columns, depth, units, 1))
+    pixels = list(windows(rows, columns, depth, units, 1, every=True))
     each = [Step(p.reads_from + o // multiplier, p.writes_to - units + o + 1) for p in pixels for o in range(units)]
     assert distance(channelwise(pixels, depth - 1)) == distance(each)
 

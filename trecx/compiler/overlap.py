@@ -4,6 +4,8 @@ consumes. A kernel is described by its steps in execution order; each reads befo
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from trecx.compiler.ops.window import Window
 
 
@@ -51,17 +53,32 @@ def channelwise(steps: Iterable[Step], last: int) -> Iterator[Step]:
         yield Step(step.reads_from + last, step.writes_to)
 
 
-def windows(rows: Window, columns: Window, pixel_stride: int, channels: int, tile: int) -> Iterator[Step]:
+def windows(
+    rows: Window, columns: Window, pixel_stride: int, channels: int, tile: int, every: bool = False
+) -> Iterator[Step]:
     """The steps of a kernel that computes all `channels` of up to `tile` pixels of one output row at a time.
 
-    `pixel_stride` is the input's, in bytes.
+    `pixel_stride` is the input's, in bytes. Without `every` only steps that can decide the distance, see `_telling`;
+    their number does not grow with the image.
     """
-    for y in range(rows.output):
+    for y in range(rows.output) if every else _telling(rows, 1):
         top = _first(rows, y)
-        for x in range(0, columns.output, tile):
+        for x in range(0, columns.output, tile) if every else _telling(columns, tile):
             left = _first(columns, x)
             end = min(x + tile, columns.output)
             yield Step((top * columns.size + left) * pixel_stride, (y * columns.output + end) * channels)
+
+
+def _telling(axis: Window, tile: int) -> list[int]:
+    """The places along an axis, `tile` apart, that decide a distance.
+
+    Writes move evenly and reads do so between bends, where windows enter and leave the image, so the distance is
+    decided beside a bend or an end, with the step before it.
+    """
+    last = (axis.output - 1) // tile
+    bends = [0, last, *((edge + axis.before) // axis.stride // tile for edge in (0, axis.size - 1))]
+    near = {bend + k for bend in bends for k in range(-2, 4)}
+    return [number * tile for number in sorted(near) if 0 <= number <= last]
 
 
 def pairs_of_rows(rows: Window, columns: Window) -> Iterator[Step]:
@@ -85,14 +102,21 @@ def one_channel_after_another(steps: Iterable[Step], pixel_stride: int, channels
     return Exactly(0) if safe else None
 
 
-def consecutive(rows: Window, columns: Window, pixel_stride: int, channels: int, tile: int) -> Iterator[Step]:
-    """The steps of a kernel that computes all `channels` of `tile` consecutive pixels at a time, rows running on."""
-    starts = [
-        (_first(rows, y) * columns.size + _first(columns, x)) for y in range(rows.output) for x in range(columns.output)
-    ]
-    for pixel in range(0, len(starts), tile):
-        together = starts[pixel : pixel + tile]
-        yield Step(min(together) * pixel_stride, (pixel + len(together)) * channels)
+def consecutive(rows: Window, columns: Window, pixel_stride: int, channels: int, tile: int) -> tuple[Step, ...]:
+    """The steps of a kernel that computes all `channels` of `tile` consecutive pixels at a time, rows running on.
+
+    Only the two that decide the distance: where most has been written before a step that reads what lies lowest.
+    """
+    above = np.clip(np.arange(rows.output) * rows.stride - rows.before, 0, rows.size - 1) * columns.size
+    left = np.clip(np.arange(columns.output) * columns.stride - columns.before, 0, columns.size - 1)
+    starts = (above[:, np.newaxis] + left).ravel()
+    firsts = np.arange(0, len(starts), tile)
+    reads = np.minimum.reduceat(starts, firsts) * pixel_stride
+    if len(firsts) < 2:
+        return (Step(int(reads[0]), len(starts) * channels),)
+    late = int(np.argmax(firsts[1:] * channels - reads[1:])) + 1
+    ends = [min(int(firsts[step]) + tile, len(starts)) for step in (late - 1, late)]
+    return Step(int(reads[late - 1]), ends[0] * channels), Step(int(reads[late]), ends[1] * channels)
 
 
 def _first(axis: Window, place: int) -> int:

@@ -1,8 +1,6 @@
 """CONV_2D by tiles of two channels and three pixels whose input is widened once: `dsp/conv_1x1` where pixels map to
 pixels, else `dsp/conv_2d`."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from trecx.compiler.ir import KernelCall, Op
@@ -67,7 +65,7 @@ def _tiny(op: Conv2D) -> bool:
     return op.rows.output * op.columns.output < SLOTS and taps < _LEAST_TAPS
 
 
-def _tiles(op: Conv2D) -> Iterator[Step]:
+def _tiles(op: Conv2D) -> tuple[Step, ...]:
     """Every tile of consecutive pixels, rows running on, is read into scratch before it is written.
 
     Fewer pixels than a tile are computed one by one.
