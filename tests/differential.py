@@ -56,7 +56,7 @@ class Judge:
 
     def _oracle(self, pair: pairs.Pair, inputs: np.ndarray) -> Trace | str:
         self.pool = self.pool or ProcessPoolExecutor(1, get_context("spawn"))
-        arguments = (pair.content, pair.logits, pair.scores, inputs, pair.scales, pair.limits)
+        arguments = (pair.content, pair.reading, inputs, pair.limits)
         try:
             trace: Trace = self.pool.submit(reference.tflm_trace, *arguments).result(60)
             return trace
@@ -72,5 +72,7 @@ class Judge:
         key = hashlib.sha256(text + inputs.tobytes()).hexdigest()
         if key not in self.known:
             program = build(sources, HOST, self.folder / "out", options=self.options)
-            self.known[key] = record(lambda x, limits: run_host(program, x, limits), inputs, pair.limits)
+            self.known[key] = record(
+                lambda x, limits: run_host(program, x, limits), inputs, pair.limits, exits=len(pair.graph.exits)
+            )
         return self.known[key]
