@@ -70,10 +70,10 @@ def test_sanitizer_finds_a_read_beyond_the_arena(tmp_path: Path) -> None:
 def test_every_operator_can_be_seen(host: Build) -> None:
     one = samples(1)[0]
     whole = expected(one[np.newaxis], 0)
-    outputs = layer_outputs(host, one, (0,))
+    outputs = layer_outputs(host, one[np.newaxis], (0,))
     assert list(outputs) == [0, 2, 3]
     assert np.array_equal(outputs[2], whole.logits[0]) and np.array_equal(outputs[3], whole.scores[0])
-    assert list(layer_outputs(host, one, (2**32 - 1,))) == [0, 1]
+    assert list(layer_outputs(host, one[np.newaxis], (2**32 - 1,))) == [0, 1]
 
 
 @pytest.mark.parametrize("target", [pytest.param(HOST, id="host"), *EMULATED])

@@ -225,7 +225,7 @@ def test_an_operator_refuses(operator, change, reason):
 
 def test_every_operator_is_drawn_and_has_refusals():
     names = {getattr(schema.BuiltinOperator, name) for name in DRAW}
-    assert names == set(OPS) and set(SPECIFIC) == set(DRAW)
+    assert names == set(OPS) - {"CIRCULAR_BUFFER"} and set(SPECIFIC) == set(DRAW)  # test_state.py has that one
 
 
 def test_all_reasons_are_given_at_once():

@@ -85,7 +85,7 @@ def test_every_header_with_params_is_compared():
     reached = {
         call.kernel for operator in DRAW for case in cases(operator) for t in TARGETS for call in candidates(case.op, t)
     }
-    assert declared == reached
+    assert declared == reached | {"circular_buffer"}  # whose vectors are the streams of test_state.py
 
 
 def some_call() -> KernelCall:

@@ -21,8 +21,9 @@ from trecx.device.build import Options, build
 from trecx.device.run import run_qemu
 from trecx.judge import reference
 from trecx.judge.record import record
+from trecx.judge.second_opinion import ask
 from trecx.steps import proof
-from trecx.steps.proof import ASKED, Inputs, ask, compare
+from trecx.steps.proof import ASKED, Inputs, compare
 
 
 def divided(net: Network, x: Tensor, parts: int, axis: int) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@
 #define MODEL_EXITS FAKE_EXITS
 #define MODEL_LIMITS 1u
 #define MODEL_ARENA_BYTES FAKE_ARENA_BYTES
+#define MODEL_STATE_BYTES 0
 
 typedef fake_result_t model_result_t;
 

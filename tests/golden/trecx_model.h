@@ -14,6 +14,7 @@
 #define MODEL_EXITS NET_EXITS
 #define MODEL_LIMITS 1u
 #define MODEL_ARENA_BYTES NET_ARENA_BYTES
+#define MODEL_STATE_BYTES 0 /* of the arena, kept from run to run */
 
 typedef net_result_t model_result_t;
 

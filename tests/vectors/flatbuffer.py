@@ -32,7 +32,9 @@ def network(nodes: Sequence[Node], sources: Sequence[Tensor], outputs: dict[str,
         operator.opcodeIndex = names.index(node.name)
         operator.inputs = [-1 if t is None else place[t.index] for t in node.inputs]
         operator.outputs = [place[t.index] for t in node.outputs]
-        if node.options is not None:
+        if isinstance(node.options, bytes):
+            operator.customOptions = list(node.options)
+        elif node.options is not None:
             operator.builtinOptionsType = OPTIONS[type(node.options).__name__]
             operator.builtinOptions = node.options
         subgraph.operators.append(operator)
@@ -42,7 +44,9 @@ def network(nodes: Sequence[Node], sources: Sequence[Tensor], outputs: dict[str,
     model.operatorCodes = []
     for name in names:
         code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        known = hasattr(schema.BuiltinOperator, name)
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name if known else "CUSTOM")
+        code.customCode = None if known else name
         code.version = 1
         model.operatorCodes.append(code)
     model.signatureDefs = [_signature(sources, outputs, place)]
@@ -70,6 +74,7 @@ def _tensor(tensor: Tensor, buffer: int) -> schema.TensorT:
     packed.shape = list(tensor.shape)
     packed.type = TYPES[tensor.dtype]
     packed.buffer = buffer
+    packed.isVariable = tensor.variable
     if tensor.quant is not None:
         packed.quantization = schema.QuantizationParametersT()
         packed.quantization.scale = np.array(tensor.quant.scale, np.float32)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from trecx import decision
 from trecx import exits as door
-from trecx.compiler.ir import Exit, Op, Output, Tensor
+from trecx.compiler.ir import Exit, Graph, Op, Output, Tensor
 from trecx.compiler.ops.softmax import Softmax
+from trecx.compiler.rewrites.unused import needed
 from trecx.errors import TrecxError
 
 MAX_CLASSES = 256
@@ -38,6 +39,14 @@ def scores(producer: Op) -> bool:
     """Whether an operator computes a row of class scores."""
     row = producer.outputs[0]
     return isinstance(producer, Softmax) and 1 < row.size == row.shape[-1]
+
+
+def skipped(graph: Graph) -> Iterator[tuple[Op, str]]:
+    """Operators whose state would miss the runs that end at an earlier exit."""
+    always, *later = (set().union(*(needed(graph, tensor) for tensor in e.read)) for e in graph.exits)
+    for op in graph.ops:
+        if op.stateful and op.index not in always and any(op.index in wanted for wanted in later):
+            yield op, f"keeps a state, which would miss every run that exit {graph.exits[0].name!r} ends"
 
 
 def _unnamed(exits: Sequence[door.ExitSpec], outputs: Mapping[str, Output], producers: Mapping[int, Op]) -> int:

@@ -5,22 +5,26 @@ something else. Such files are refused, with both sides named.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 MAX_ENTRIES = 64
 
 
-def contradictions(model: Any, subgraph: Any) -> list[str]:
-    """Everything of this kind in the model with its only subgraph, as sentence fragments."""
-    return [*_variables(subgraph), *_signatures(model, subgraph)]
+def contradictions(model: Any, subgraph: Any, states: Collection[int] = ()) -> list[str]:
+    """Everything of this kind in the model with its only subgraph, as sentence fragments.
+
+    `states` are the tensors that operators say they keep.
+    """
+    return [*_variables(subgraph, states), *_signatures(model, subgraph)]
 
 
-def _variables(subgraph: Any) -> Iterator[str]:
+def _variables(subgraph: Any, states: Collection[int]) -> Iterator[str]:
     """Tensors that outlive a run: TFLM keeps them apart from the activations, and what was in them counts."""
     for index in range(subgraph.TensorsLength()):
-        if subgraph.Tensors(index).IsVariable():
-            yield f"tensor {_name(subgraph, index)} is a variable, which outlives a run; supported: none"
+        if subgraph.Tensors(index).IsVariable() and index not in states:
+            name = _name(subgraph, index)
+            yield f"tensor {name} is a variable, which outlives a run; supported: outputs of CIRCULAR_BUFFER"
 
 
 def _signatures(model: Any, subgraph: Any) -> Iterator[str]:

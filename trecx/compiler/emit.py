@@ -130,6 +130,8 @@ def emit(
         "input_zero_point": graph.input.zero_point,
         "input_offset": plan.offsets[graph.input.index],
         "arena_bytes": plan.arena_size,
+        "states": tuple((plan.offsets[t.index], t) for t in graph.states),
+        "state_bytes": sum(t.size for t in graph.states),
         "limits": decision.limits(decisions, thresholds),
         "default_limits": ", ".join(map(_limit, decision.limits(decisions, thresholds), exits)),
         "most_confident": graph.most_confident,

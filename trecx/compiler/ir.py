@@ -53,7 +53,8 @@ class View:
 class Tensor:
     """A value of the graph. `shape` is NHWC with batch 1, or (1, n); `data` is set for constants only.
 
-    `channels` says which channels of the file's tensor remain, in order, where a rewrite removed some.
+    `channels` says which channels of the file's tensor remain, in order, where a rewrite removed some. A `variable`
+    holds its value from one run to the next, at first the zero point.
     """
 
     index: int
@@ -64,6 +65,7 @@ class Tensor:
     data: np.ndarray | None = None
     view: View | None = None
     channels: tuple[int, ...] | None = None
+    variable: bool = False
 
     @property
     def pixel_stride(self) -> int:
@@ -165,6 +167,8 @@ class Op(ABC):
 
     # Whether it computes channels from weights: one that goes is counted, and what stays fills whole words.
     computes: ClassVar[bool] = False
+    # Whether its output depends on earlier runs: it is a variable then, which it reads and writes.
+    stateful: ClassVar[bool] = False
 
     @property
     def output(self) -> Tensor:
@@ -313,6 +317,11 @@ class Graph:
         """Number of classes; 0 where the answers are values or maps."""
         final = self.exits[-1]
         return 0 if final.logits is None else final.logits.size
+
+    @property
+    def states(self) -> tuple[Tensor, ...]:
+        """What outlives a run, so that samples are a stream."""
+        return tuple(tensor for op in self.ops if op.stateful for tensor in op.outputs)
 
     def op(self, index: int) -> Op:
         """The op that stands at `index` in the `.tflite`."""

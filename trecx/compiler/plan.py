@@ -241,6 +241,9 @@ def lifetimes(graph: Graph, stages: Sequence[Stage], calls: Mapping[int, KernelC
                 touch(tensor, number)
             if calls[step.index].scratch:
                 touch(_scratch(step, calls[step.index].scratch), number)
+    for tensor in graph.states:
+        if tensor.index in roots:  # alive in every step, so that nothing lies over it before the next run
+            first[tensor.index], last[tensor.index] = 0, number
     return tuple(Buffer(roots[k], roots[k].size, first[k], last[k]) for k in roots)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from trecx import exits as door
-from trecx.compiler.binding import bind, scores
+from trecx.compiler.binding import bind, scores, skipped
 from trecx.compiler.contradictions import contradictions
 from trecx.compiler.ir import Exit, Graph, Node, Op, Output, Quant, Refused, Tensor
 from trecx.compiler.ops import OPS
@@ -35,7 +35,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.BOOL: np.dtype("?"),
 }
 TYPE_NAMES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
-OPERATOR_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+OPERATOR_NAMES: dict[int | str, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 
 
 class _Broken(Exception):
@@ -105,7 +105,8 @@ class _Reader:
             raise _Broken(f"tensor {index} has shape {shape}")
         name = (raw.Name() or b"").decode("utf-8", "replace")
         dtype = TYPE_NAMES.get(raw.Type(), f"type {raw.Type()}")
-        return Tensor(index, name, shape, dtype, self.quant(raw), self.data(raw, index, shape))
+        data = self.data(raw, index, shape)
+        return Tensor(index, name, shape, dtype, self.quant(raw), data, variable=bool(raw.IsVariable()))
 
     def quant(self, raw: Any) -> Quant | None:
         """Per-tensor or per-axis quantization; None where the tensor has none."""
@@ -137,16 +138,17 @@ class _Reader:
         values: np.ndarray = buffer.DataAsNumpy().view(dtype).reshape(shape)
         return values
 
-    def node(self, index: int) -> tuple[int, Node]:
-        """The builtin operator code and the node at `index`."""
+    def node(self, index: int) -> tuple[int | str, Node]:
+        """The operator's code, a custom operator's name, and the node at `index`."""
         raw = self.subgraph.Operators(index)
         if not 0 <= raw.OpcodeIndex() < self.model.OperatorCodesLength():
             raise _Broken(f"operator {index} names code {raw.OpcodeIndex()}")
         code = self.model.OperatorCodes(raw.OpcodeIndex())
-        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        builtin: int | str = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = OPERATOR_NAMES.get(builtin, f"operator {builtin}")
         if builtin == schema.BuiltinOperator.CUSTOM:
-            name = f"custom operator {(code.CustomCode() or b'').decode('utf-8', 'replace')!r}"
+            builtin = (code.CustomCode() or b"").decode("utf-8", "replace")
+            name = builtin if builtin in OPS else f"custom operator {builtin!r}"
         if raw.InputsLength() > MAX_INPUTS or not 1 <= raw.OutputsLength() <= MAX_INPUTS:
             raise _Broken(f"operator {index} has {raw.InputsLength()} inputs and {raw.OutputsLength()} outputs")
         inputs = tuple(self.operand(index, int(raw.Inputs(k))) for k in range(raw.InputsLength()))
@@ -155,6 +157,8 @@ class _Reader:
             raise _Broken(f"operator {index} has no output tensor")
         table = raw.BuiltinOptions()
         options = None if table is None else schema.BuiltinOptionsCreator(raw.BuiltinOptionsType(), table)
+        if isinstance(builtin, str):
+            options = raw.CustomOptionsAsNumpy().tobytes() if raw.CustomOptionsLength() else b""
         return builtin, Node(index, name, inputs, tuple(t for t in outputs if t is not None), options)
 
     def operand(self, operator: int, index: int) -> Tensor | None:
@@ -178,14 +182,15 @@ class _Reader:
             except Refused as refused:
                 problems.append(f"{location}: {'; '.join(refused.problems)}.")
         if problems:
-            names = ", ".join(OPERATOR_NAMES[builtin] for builtin in OPS)
+            names = ", ".join(OPERATOR_NAMES.get(builtin, str(builtin)) for builtin in OPS)
             raise TrecxError(problems, f"Supported operators, int8: {names}." if unknown else "")
         return tuple(ops)
 
     def graph(self, exits: door.Exits | None) -> Graph:
         """The whole model with its exits bound."""
         ops = self.ops()
-        if problems := [f"{self.where}: {problem}." for problem in contradictions(self.model, self.subgraph)]:
+        states = {tensor.index for op in ops if op.stateful for tensor in op.outputs}
+        if problems := [f"{self.where}: {problem}." for problem in contradictions(self.model, self.subgraph, states)]:
             raise TrecxError(problems, "The file contradicts itself or keeps a state; convert the model again.")
         if self.subgraph.InputsLength() != 1:
             raise TrecxError(f"{self.where}: {self.subgraph.InputsLength()} inputs; supported: 1.")
@@ -209,6 +214,8 @@ class _Reader:
                 ready.add(tensor.index)
         graph = Graph(source, ops, self.exits(exits, ops))
         graph.check()
+        if problems := [f"{self.where}: operator {op.index}, {op.name}, {why}." for op, why in skipped(graph)]:
+            raise TrecxError(problems, "Let the first exit read what outlives a run, or put the exit behind all that.")
         return graph
 
     def outputs(self) -> dict[str, Tensor]:

@@ -57,6 +57,7 @@ class Interface:
     """What `trecx_model.h` says about the model; a payload byte is the int8 input plus `input_offset`.
 
     `classes` is 0 where the answer is values; `output_bytes` are all of the answer; `limits` of the `exits` decide.
+    Where `state_bytes` is not 0, samples are a stream.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Interface:
     exits: int
     limits: int
     arena_bytes: int
+    state_bytes: int
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,16 @@ class _Job:
 
     def _interface(self, flags: tuple[str, ...]) -> Interface:
         """Ask the preprocessor, which knows every macro's value."""
-        counts = ("INPUT_BYTES", "INPUT_OFFSET", "CLASSES", "OUTPUT_BYTES", "EXITS", "LIMITS", "ARENA_BYTES")
+        counts = (
+            "INPUT_BYTES",
+            "INPUT_OFFSET",
+            "CLASSES",
+            "OUTPUT_BYTES",
+            "EXITS",
+            "LIMITS",
+            "ARENA_BYTES",
+            "STATE_BYTES",
+        )
         fields = ("NAME", "TASK", *counts)
         probe = self.scratch / "interface.c"
         probe.write_text('#include "trecx_model.h"\n' + "".join(f"@{field} MODEL_{field}\n" for field in fields))

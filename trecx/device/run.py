@@ -69,8 +69,9 @@ def run_host(
     """
     samples = _check(build.model, inputs, limits)
     blocks = []
-    for start in range(0, len(samples), BLOCK):
-        block = samples[start : start + BLOCK]
+    size = len(samples) if build.model.state_bytes else BLOCK  # a stream is one process's
+    for start in range(0, len(samples), size or 1):
+        block = samples[start : start + size]
         written = _trace(build, block.tobytes(), limits, (), timeout_s)
         if len(written) != len(block) * (_answer_bytes(build.model) + 4 * build.model.limits):
             raise TrecxError(f"{build.elf} wrote {len(written)} bytes for {len(block)} samples; its interface differs.")
@@ -83,15 +84,17 @@ def run_host(
     return _answers(build.model, rows, statistics=statistics.reshape(len(rows), build.model.limits))
 
 
-def layer_outputs(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[int, np.ndarray]:
-    """Outputs of every operator that one input ran through, int8 flat, by the operator's index in the model file.
+def layer_outputs(build: Build, inputs: np.ndarray, limits: Sequence[int]) -> dict[int, np.ndarray]:
+    """Outputs of every operator that the last of `inputs` ran through, int8 flat, by its index in the model file.
 
     Those of an operator with several follow one another.
     """
-    sample = _check(build.model, one_input[np.newaxis], limits)
-    written = _trace(build, sample.tobytes(), limits, ("--tensors",), HOST_TIMEOUT_S)
+    samples = _check(build.model, inputs, limits)
+    written = _trace(build, samples.tobytes(), limits, ("--tensors",), HOST_TIMEOUT_S)
     found: dict[int, bytes] = {}
     for index, data in _records(written):
+        if ANSWER_INDEX in found:
+            found = {}
         found[index] = found.get(index, b"") + data
     return {index: np.frombuffer(data, np.int8) for index, data in found.items() if index != ANSWER_INDEX}
 
@@ -111,7 +114,10 @@ def run_qemu(
     samples = _check(build.model, inputs, limits)
     per_tick = build.target.instructions_per_tick
     in_memory = build.target.samples_address is not None
-    block = max(build.target.samples_size // build.model.input_bytes, 1) if in_memory else len(samples)
+    fitting = max(build.target.samples_size // build.model.input_bytes, 1)
+    if build.model.state_bytes and len(samples) > fitting:
+        in_memory = False  # a stream is one boot's; what does not fit comes over the serial line
+    block = fitting if in_memory else max(len(samples), 1)
     rows = np.empty((len(samples), _answer_bytes(build.model)), np.uint8)
     ticks = np.zeros(len(samples), np.int64)
     stack = 0

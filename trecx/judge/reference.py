@@ -46,16 +46,19 @@ def tflm_trace(
     limits: Sequence[int],
     labels: np.ndarray | None = None,
     progress: Progress | None = None,
+    apart: bool = False,
 ) -> Trace:
     """What TFLM answers to int8 `inputs` `(n, *shape)`, every exit evaluated for every sample.
 
     `reading` says which tensors are the exits', `limits` has one for each decision. The exit taken is
-    `decision.exit_taken`.
+    `decision.exit_taken`. Of a model with a state the samples are a stream, or, `apart`, the first of one each.
     """
     interpreter = _tflm(model)
     shape = tuple(interpreter.get_input_details(0)["shape"])
 
     def answer(sample: np.ndarray) -> dict[int, np.ndarray]:
+        if apart:
+            interpreter.reset()
         # The interpreter reuses the input's memory for later tensors: it must be set before every run.
         interpreter.set_input(sample.reshape(shape), 0)
         interpreter.invoke()
@@ -64,11 +67,12 @@ def tflm_trace(
     return _trace(answer, reading, inputs, limits, labels, progress)
 
 
-def tflm_tensors(model: bytes, sample: np.ndarray) -> dict[int, np.ndarray]:
-    """Every int8 activation that TFLM computes for one sample, by tensor index, in the tensor's own shape."""
+def tflm_tensors(model: bytes, *samples: np.ndarray) -> dict[int, np.ndarray]:
+    """Every int8 activation that TFLM computes for the last sample, by tensor index, in the tensor's own shape."""
     interpreter = _tflm(model)
-    interpreter.set_input(sample.reshape(tuple(interpreter.get_input_details(0)["shape"])), 0)
-    interpreter.invoke()
+    for sample in samples:
+        interpreter.set_input(sample.reshape(tuple(interpreter.get_input_details(0)["shape"])), 0)
+        interpreter.invoke()
     return {
         index: np.array(interpreter.GetTensor(index, 0)["tensor_data"], dtype=np.int8).reshape(shape)
         for index, shape in _operator_outputs(model).items()

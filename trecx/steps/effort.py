@@ -46,7 +46,11 @@ def cores() -> int:
 
 
 def oracle(pair: Pair, sets: Sequence[np.ndarray], seconds: float | None, step: Step) -> list[Trace]:
-    """The oracle's answers to the first samples of each set, as many as `seconds` allow; None is no limit."""
+    """The oracle's answers to the first samples of each set, as many as `seconds` allow; None is no limit.
+
+    A stream is never cut: each sample depends on those before.
+    """
+    stream = bool(pair.graph.states)
     run = partial(_oracle, pair.content, pair.reading, pair.limits)
     left, found = sum(map(len, sets)), []
     total, share = left, None if seconds is None else seconds / len(sets)
@@ -58,8 +62,9 @@ def oracle(pair: Pair, sets: Sequence[np.ndarray], seconds: float | None, step: 
             pool = stack.enter_context(ProcessPoolExecutor(cores(), mp_context=get_context("spawn")))
         for samples in sets:
             parts, known = [], 0
-            for piece in rounds(len(samples), share, max(FEW, cores())):
-                pieces = np.array_split(samples[piece], min(piece.stop - piece.start, cores() * PIECES))
+            for piece in rounds(len(samples), None if stream else share, max(FEW, cores())):
+                count = min(piece.stop - piece.start, cores() * PIECES)
+                pieces = [samples] if stream else np.array_split(samples[piece], count)
                 try:
                     for part in map(run, pieces) if pool is None else pool.map(run, pieces):
                         parts.append(part)
@@ -110,7 +115,7 @@ def _answered(
     run = device.run_host if job.program.target.emulator is None else device.run_qemu
     parts: dict[tuple[int, ...], list[device.Answers]] = {limits: [] for limits in passes}
     done = count = 0
-    for piece in rounds(len(job.samples), seconds):
+    for piece in rounds(len(job.samples), None if pair.graph.states else seconds):
         count = piece.stop
         for limits in passes:
             before = done

@@ -137,7 +137,7 @@ def known_answers(pair: Pair) -> KnownAnswers:
     decisions, exits = len(pair.limits), len(pair.graph.exits)
     inputs = np.stack([known_answer_input(seed, pair.graph.input.size) for seed in SEEDS])
     shaped = inputs.reshape(len(SEEDS), *pair.graph.input.shape[1:])
-    trace = reference.isolated(reference.tflm_trace, pair.content, pair.reading, shaped, pair.limits)
+    trace = reference.isolated(reference.tflm_trace, pair.content, pair.reading, shaped, pair.limits, None, None, True)
     cases = []
     for row, seed in enumerate(SEEDS):
         taken = {forced(decisions, exit_index): exit_index for exit_index in range(exits)}

@@ -183,10 +183,11 @@ def layers(pair: Pair, program: Build, chosen: Inputs) -> Callable[[int], Iterab
     decisions, exits = len(pair.limits), len(pair.graph.exits)
 
     def of_sample(sample: int) -> Iterable[Layer]:
-        one = chosen.samples[sample]
+        # Of a stream, all that came before belongs to the sample.
+        upto = chosen.samples[0 if pair.graph.states else sample : sample + 1]
         # Every exit in turn, since the softmax of an exit runs only where it is taken.
-        dumps = [device.layer_outputs(program, one, forced(decisions, exit_index)) for exit_index in range(exits)]
+        dumps = [device.layer_outputs(program, upto, forced(decisions, exit_index)) for exit_index in range(exits)]
         merged = {index: values for dump in dumps for index, values in dump.items()}
-        return pair_layers(operators, reference.tflm_tensors(pair.content, one), merged)
+        return pair_layers(operators, reference.tflm_tensors(pair.content, *upto), merged)
 
     return of_sample

@@ -5,6 +5,7 @@ from ai_edge_litert.schema_py_generated import BuiltinOperator
 from trecx.compiler.ir import Op
 from trecx.compiler.ops.add import Add
 from trecx.compiler.ops.average_pool_2d import AveragePool2D
+from trecx.compiler.ops.circular_buffer import CircularBuffer
 from trecx.compiler.ops.concatenation import Concatenation
 from trecx.compiler.ops.conv_2d import Conv2D
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D
@@ -18,7 +19,8 @@ from trecx.compiler.ops.softmax import Softmax
 from trecx.compiler.ops.split import Split
 from trecx.compiler.ops.strided_slice import StridedSlice
 
-OPS: dict[int, type[Op]] = {
+# By code; custom operators by name.
+OPS: dict[int | str, type[Op]] = {
     BuiltinOperator.CONV_2D: Conv2D,
     BuiltinOperator.DEPTHWISE_CONV_2D: DepthwiseConv2D,
     BuiltinOperator.FULLY_CONNECTED: FullyConnected,
@@ -33,4 +35,5 @@ OPS: dict[int, type[Op]] = {
     BuiltinOperator.SPLIT: Split,
     BuiltinOperator.PAD: Pad,
     BuiltinOperator.QUANTIZE: Quantize,
+    "CIRCULAR_BUFFER": CircularBuffer,
 }
