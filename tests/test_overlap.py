@@ -17,7 +17,6 @@ from test_end_to_end import oracle, read, samples
 from vectors import executors
 from vectors.cases import DRAW, Case, generate
 
-from trecx.compiler import plan as planner
 from trecx.compiler.emit import Names, emit
 from trecx.compiler.ir import KernelCall, Op
 from trecx.compiler.kernels import candidates
@@ -25,7 +24,7 @@ from trecx.compiler.kernels.mve.groups import in_groups
 from trecx.compiler.ops import OPS
 from trecx.compiler.ops.window import Window
 from trecx.compiler.overlap import Exactly, Step, channelwise, consecutive, distance, windows
-from trecx.compiler.plan import Plan, plan_memory
+from trecx.compiler.plan import Plan, memory, plan_memory, steps
 from trecx.compiler.target import CORTEX_M4, CORTEX_M55, HOST, Target
 from trecx.device.build import Options, build
 from trecx.device.run import run_host, run_qemu
@@ -268,7 +267,7 @@ def test_no_firmware_needs_what_the_plan_calls_dead(target, optimize, tmp_path):
 
 def shortened(plan: Plan) -> list[Plan]:
     """The plan with one lifetime ending an op too early, for each tensor that anything but its producer needs."""
-    ops = [k for k, step in enumerate(planner.steps(plan.stages)) if isinstance(step, Op)]
+    ops = [k for k, step in enumerate(steps(plan.stages)) if isinstance(step, Op)]
     found = []
     for k, buffer in enumerate(plan.buffers):
         before = [step for step in ops if buffer.first <= step < buffer.last]
@@ -287,14 +286,14 @@ def test_the_poison_finds_lifetimes_one_step_too_short(tmp_path):
 
 
 def test_networks_find_distances_one_pixel_too_small(tmp_path, monkeypatch):
-    right = planner._distances
+    right = memory._distances
 
     def optimistic(graph, op, call, *where):
         pixel = op.output.shape[-1]
         nearer = tuple(None if d is None else max(0, d - pixel) for d in call.distances)
         return right(graph, op, replace(call, distances=nearer), *where)
 
-    monkeypatch.setattr(planner, "_distances", optimistic)
+    monkeypatch.setattr(memory, "_distances", optimistic)
     wrong = []
     for seed in range(5):
         (tmp_path / str(seed)).mkdir()

@@ -7,11 +7,10 @@ from graphs import QUANT, Plain, bind, chain, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trecx.compiler import plan as planner
 from trecx.compiler.ir import Graph, KernelCall, Tensor, View
 from trecx.compiler.overlap import Exactly
 from trecx.compiler.placement import ALIGNMENT
-from trecx.compiler.plan import plan_memory, split
+from trecx.compiler.plan import Plan, memory, plan_memory, selection, split
 from trecx.compiler.target import CORTEX_M4
 from trecx.errors import AnswerIsNo
 
@@ -83,7 +82,7 @@ def addresses(graph: Graph, read: Tensor) -> list[tuple[int, int]]:
     return bytes_
 
 
-def lost(graph: Graph, plan: planner.Plan) -> list[str]:
+def lost(graph: Graph, plan: Plan) -> list[str]:
     """Run the plan on an arena that remembers whose each byte is; what was read but no longer there.
 
     Every op writes its output byte by byte from the start and reads each input byte as late as its kernel promises:
@@ -159,24 +158,24 @@ def test_an_output_runs_into_its_dying_input_as_far_as_the_kernel_allows():
 
 def test_a_distance_too_small_loses_bytes(monkeypatch):
     honest = example((64,))
-    right = planner._distances
+    right = memory._distances
 
     def optimistic(graph, op, call, *where):
         return right(graph, op, replace(call, distances=(60,)), *where)
 
-    monkeypatch.setattr(planner, "_distances", optimistic)
+    monkeypatch.setattr(memory, "_distances", optimistic)
     assert any(problem.startswith("3: byte") for problem in lost(honest, plan_memory(honest)))
 
 
 @pytest.mark.parametrize("short", [0, 1, 2, 4, -5])
 def test_a_lifetime_one_step_too_short_loses_bytes(monkeypatch, short):
     honest = example((64,), scratch=8)
-    right = planner.lifetimes
+    right = memory.lifetimes
 
     def hasty(*arguments):
         return tuple(replace(b, last=b.last - 1) if b.tensor.index == short else b for b in right(*arguments))
 
-    monkeypatch.setattr(planner, "lifetimes", hasty)
+    monkeypatch.setattr(memory, "lifetimes", hasty)
     assert lost(honest, plan_memory(honest))
 
 
@@ -187,8 +186,8 @@ FRUGAL = KernelCall("frugal", (), distances=(0,))
 @pytest.mark.parametrize("ram", [FAST, FRUGAL])
 def test_frugal_kernels_are_taken_where_memory_is_short(monkeypatch, ram):
     """Even where each op for itself would rather have another one."""
-    monkeypatch.setattr(planner, "choose", lambda op, target, optimize="time": ram if optimize == "ram" else FAST)
-    monkeypatch.setattr(planner, "candidates", lambda op, target: (FAST, FRUGAL))
+    monkeypatch.setattr(selection, "choose", lambda op, target, optimize="time": ram if optimize == "ram" else FAST)
+    monkeypatch.setattr(selection, "candidates", lambda op, target: (FAST, FRUGAL))
     graph, small = example((None,)), replace(CORTEX_M4, ram_size=600)
     fast, asked, needed = plan_memory(graph), plan_memory(graph, optimize="ram"), plan_memory(graph, small)
     assert (fast.arena_size, fast.optimize) == (1300, "time")
@@ -201,8 +200,8 @@ def test_only_the_op_at_the_peak_takes_the_frugal_kernel(monkeypatch):
     """Even where another op alone would need less with it; and no op takes one that is slower without a reason."""
     fast, small, slow = KernelCall("fast", (), scratch=40), KernelCall("small", (), scratch=8), KernelCall("slow", ())
     calls = (fast, small, slow)
-    monkeypatch.setattr(planner, "choose", lambda op, target, optimize="time": calls[-(optimize == "ram")])
-    monkeypatch.setattr(planner, "candidates", lambda op, target: calls)
+    monkeypatch.setattr(selection, "choose", lambda op, target, optimize="time": calls[-(optimize == "ram")])
+    monkeypatch.setattr(selection, "candidates", lambda op, target: calls)
     graph = chain([64, 400, 400, 64, 400, 392, 12], [[0], [1], [2], [3], [4], [5]], [6])
     plan = plan_memory(graph, optimize="ram")
     assert plan.arena_size == 800
@@ -219,8 +218,8 @@ def test_the_plan_for_least_memory_never_needs_more(graph):
         return calls(op, target)[-(optimize == "ram")]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "choose", choose)
-        patch.setattr(planner, "candidates", calls)
+        patch.setattr(selection, "choose", choose)
+        patch.setattr(selection, "candidates", calls)
         assert plan_memory(graph, optimize="ram").arena_size <= plan_memory(graph).arena_size
 
 

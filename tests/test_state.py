@@ -11,10 +11,9 @@ from test_end_to_end import read, write
 from test_params import of_call
 from vectors import executors
 
-from trecx.compiler import plan as planner
 from trecx.compiler.ir import Node, Refused, Tensor
 from trecx.compiler.ops.circular_buffer import EVERY_FRAME, CircularBuffer
-from trecx.compiler.plan import plan_memory, steps
+from trecx.compiler.plan import memory, plan_memory, steps
 from trecx.compiler.target import CORTEX_M4, HOST
 from trecx.device.build import Options, build
 from trecx.device.run import layer_outputs, run_host, run_qemu
@@ -175,7 +174,7 @@ def test_the_header_declares_what_python_passes():
 
 
 PLANTED = [
-    (planner.lifetimes, "first[tensor.index], last[tensor.index] = 0, number", "pass"),
+    (memory.lifetimes, "first[tensor.index], last[tensor.index] = 0, number", "pass"),
     (CircularBuffer.call, "frame=frame", "frame=frame - 1"),
 ]
 

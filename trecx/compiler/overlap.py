@@ -1,12 +1,16 @@
 """How far a kernel may write into its input: the inequality that lets an output share memory with an input that it
 consumes. A kernel is described by its steps in execution order; each reads before it writes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trecx.compiler.ops.window import Window
+if TYPE_CHECKING:  # operators say their distances by what is here
+    from trecx.compiler.ops.window import Window
 
 
 @dataclass(frozen=True)
