@@ -61,9 +61,9 @@ def asked(monkeypatch) -> list[np.ndarray]:
     """The samples that the wheel is given from now on."""
     seen = []
 
-    def trace(model, logits, scores, inputs, *others):
+    def trace(model, reading, inputs, *others):
         seen.append(inputs)
-        return TRUE_TRACE(model, logits, scores, inputs, *others)
+        return TRUE_TRACE(model, reading, inputs, *others)
 
     monkeypatch.setattr(reference, "tflm_trace", trace)
     return seen

@@ -189,7 +189,7 @@ PLANTED = [
     ("kernels/average_pool_2d.h", "-(taps / 2)", "-(taps / 3)", r"AVERAGE_POOL_2D"),
     ("net.c", "<= limits[0]", "< limits[0]", "left at"),
     ("kernels/exit/max_score.h", "uint32_t sum = 0", "uint32_t sum = 1", "decided by"),
-    ("net.c", "portable_conv_2d_dot_0(arena + ", "portable_conv_2d_dot_0(arena + 4 + ", r"CONV_2D"),
+    ("net.c", "portable_conv_2d_dot_0(input, ", "portable_conv_2d_dot_0(input + 4, ", r"CONV_2D"),
 ]
 
 

@@ -78,7 +78,8 @@ def test_an_interrupted_training_is_taken_up_and_ends_in_proven_firmware(run):
 
 def test_the_report_compares_float_int8_and_exits_on_the_same_test_clips(run):
     _, report = run
-    found = report["accuracy"]
+    found = {name: one for name, one in report["accuracy"].items() if isinstance(one, dict)}
+    assert len(found) == 3
     assert {a["samples"] for a in found.values()} == {24}
     assert len({a["split"] for a in found.values()}) == 1
     assert report["macs"]["backbone"] == 2_656_768
