@@ -4,6 +4,7 @@ The file is untrusted. It is read with the lazy schema API, which follows one of
 bounded before it is looped over, so that a hostile file costs no more than its own size.
 """
 
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ DTYPES: dict[int, np.dtype[Any]] = {
 }
 TYPE_NAMES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 OPERATOR_NAMES: dict[int | str, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+
+
+INT8 = "Convert with inference_input_type = inference_output_type = tf.int8 and a representative dataset."
 
 
 class _Broken(Exception):
@@ -81,7 +85,11 @@ class _Reader:
         if self.model.Version() != 3:
             raise _Broken(f"schema version {self.model.Version()}, expected 3")
         if self.model.SubgraphsLength() != 1:
-            raise TrecxError(f"{where}: {self.model.SubgraphsLength()} subgraphs; supported: 1 (no control flow).")
+            count = self.model.SubgraphsLength()
+            signatures = self.model.SignatureDefsLength()
+            of = f" of {signatures} signatures" if signatures > 1 else ""
+            told = "supported: 1, without other signatures, control flow or an initialization of variables (CALL_ONCE)"
+            raise TrecxError(f"{where}: {count} subgraphs{of}; {told}.", "Export one signature, without state.")
         self.subgraph = self.model.Subgraphs(0)
         counts = {
             "tensors": self.subgraph.TensorsLength(),
@@ -93,6 +101,8 @@ class _Reader:
         ]:
             raise TrecxError(problems, "Use a smaller model.")
         self.scales = 0
+        # Why a tensor cannot be read that a valid file may well have: it matters where an operator names it.
+        self.unreadable: dict[int, str] = {}
         self.tensors = [self.tensor(k) for k in range(self.subgraph.TensorsLength())]
 
     def tensor(self, index: int) -> Tensor:
@@ -101,8 +111,10 @@ class _Reader:
         if raw.ShapeLength() > MAX_RANK:
             raise _Broken(f"tensor {index} has rank {raw.ShapeLength()}")
         shape = tuple(int(raw.Shape(k)) for k in range(raw.ShapeLength()))
-        if any(d < 1 for d in shape) or prod(shape) > MAX_ELEMENTS:
+        if any(d < 0 for d in shape) or prod(shape) > MAX_ELEMENTS:
             raise _Broken(f"tensor {index} has shape {shape}")
+        if 0 in shape:
+            self.unreadable[index] = f"has shape {shape}, no element"
         name = (raw.Name() or b"").decode("utf-8", "replace")
         dtype = TYPE_NAMES.get(raw.Type(), f"type {raw.Type()}")
         data = self.data(raw, index, shape)
@@ -128,9 +140,13 @@ class _Reader:
         if not 0 <= raw.Buffer() < self.model.BuffersLength():
             raise _Broken(f"tensor {index} names buffer {raw.Buffer()} of {self.model.BuffersLength()}")
         buffer = self.model.Buffers(raw.Buffer())
-        if buffer.DataLength() == 0:
+        if buffer.DataLength() == 0 or 0 in shape:
             return None
         if raw.Type() not in DTYPES:
+            self.unreadable[index] = f"is {TYPE_NAMES.get(raw.Type(), raw.Type())}; supported constants: int8, int32"
+            return None
+        if raw.Sparsity() is not None:
+            self.unreadable[index] = "is sparse; supported: dense weights (leave out the converter's sparsity)"
             return None
         dtype = DTYPES[raw.Type()]
         if buffer.DataLength() != prod(shape) * dtype.itemsize:
@@ -177,14 +193,28 @@ class _Reader:
                 problems.append(f"{location}: not supported.")
                 unknown = True
                 continue
+            named = [t for t in (*node.inputs, *node.outputs) if t is not None and t.index in self.unreadable]
+            if named:
+                problems += [f"{location}: {_short(t.name)} {self.unreadable[t.index]}." for t in named]
+                continue
             try:
                 ops.append(OPS[builtin].read(node))
             except Refused as refused:
                 problems.append(f"{location}: {'; '.join(refused.problems)}.")
         if problems:
+            border = list(self.border())
             names = ", ".join(OPERATOR_NAMES.get(builtin, str(builtin)) for builtin in OPS)
-            raise TrecxError(problems, f"Supported operators, int8: {names}." if unknown else "")
+            hints = [*([f"Supported operators, int8: {names}."] if unknown else []), *([INT8] if border else [])]
+            raise TrecxError([*border, *problems], " ".join(hints))
         return tuple(ops)
+
+    def border(self) -> Iterator[str]:
+        """What about the type of the inputs and outputs is not supported, as sentences."""
+        for what in ("Input", "Output"):
+            length = min(getattr(self.subgraph, f"{what}sLength")(), MAX_INPUTS)
+            for tensor in (self.operand(-1, int(getattr(self.subgraph, f"{what}s")(k))) for k in range(length)):
+                if tensor is not None and tensor.dtype != "int8":
+                    yield f"{self.where}: {what.lower()} {_short(tensor.name)} is {tensor.dtype}; supported: int8."
 
     def graph(self, exits: door.Exits | None) -> Graph:
         """The whole model with its exits bound."""
@@ -201,7 +231,7 @@ class _Reader:
             raise TrecxError(
                 f"{self.where}: input {_short(source.name)} is {source.dtype} {source.shape}; "
                 "supported: int8 with a scale and a zero point, batch 1.",
-                "Convert with inference_input_type = tf.int8 and a representative dataset.",
+                INT8,
             )
         ready = {source.index}
         for op in ops:
