@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("tf_keras")
 
 from branching_task import CLASSES, DATA, TAPS, TASK
+from interruptions import Stop, quietly, stopping_at, weights_of
 
 from mlperf_tiny import KWS, TASKS
 from mlperf_tiny.attachment import Block
@@ -30,26 +31,6 @@ from trecx.learn.train import attach, plain, train
 
 SHORT = TrainSettings(backbone_epochs=1, epochs=3, steps_per_epoch=2, batch=16, distillation=0.5, schedule="cosine")
 BRANCHES, GATES = BranchyNet(("one", "two")), EENet(("one", "three"))
-
-
-class Stop(Exception):
-    """An interruption."""
-
-
-def quietly(done: int, total: int) -> None:
-    assert 0 <= done <= total
-
-
-def stopping_at(step: int):
-    def progress(done: int, total: int) -> None:
-        if done == step:
-            raise Stop
-
-    return progress
-
-
-def weights_of(folder):
-    return keras().models.load_model(folder / "model.keras", compile=False).get_weights()
 
 
 @pytest.fixture(scope="module", params=[BRANCHES, GATES], ids=lambda m: m.name)

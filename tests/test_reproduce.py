@@ -16,6 +16,7 @@ import mlperf_tiny
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
 from trecx.judge import reference
 from trecx.judge.trace import Trace
+from trecx.learn.exits.method import specs
 from trecx.learn.keras import keras
 from trecx.reproduce import damage, instructions, markdown, results, stage
 from trecx.reproduce import seed as seeds
@@ -171,7 +172,7 @@ def test_a_bit_that_is_not_the_oracles_is_an_error(field, copied, no_training, m
 
 def test_answers_are_the_oracles_on_every_sample(finished):
     folder = finished / "out" / WITH / "seed1"
-    pair, plain = answers.models(folder / "int8", "tiny", TINY.classes, ("early", "final"))
+    pair, plain = answers.models(folder / "int8", "tiny", TINY.classes, specs(("early", "final")))
     for model, file in ((pair, "trace.npz"), (plain, "backbone.npz")):
         inputs = answers.quantized(DATA.test, model.graph.input)
         expected = reference.tflm_trace(model.content, model.reading, inputs, model.limits)

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("tf_keras")
 
+from interruptions import Stop, quietly, stopping_at, weights_of
 from tiny_task import ATTACHMENT, CLASSES, DATA, METHOD, TASK
 
 from mlperf_tiny import KWS
@@ -36,26 +37,6 @@ SHORT = TrainSettings(
     schedule="cosine",
     release=0.67,
 )
-
-
-class Stop(Exception):
-    """An interruption."""
-
-
-def quietly(done: int, total: int) -> None:
-    assert 0 <= done <= total
-
-
-def stopping_at(step: int):
-    def progress(done: int, total: int) -> None:
-        if done == step:
-            raise Stop
-
-    return progress
-
-
-def weights_of(folder):
-    return keras().models.load_model(folder / "model.keras", compile=False).get_weights()
 
 
 @pytest.fixture(scope="module")

@@ -128,8 +128,8 @@ def _compare(pair: Pair, inputs: Inputs, optimize: str, console: Console) -> Com
     known = peers.known(pair.exits.model_sha256)
     one = inputs.samples[:1]
     with console.step("wheel") as step:
-        first, _ = _timed(lambda: _wheel(pair, one, step))
-        wheel, expected = _timed(lambda: _wheel(pair, inputs.samples, step))
+        first, _ = _timed(lambda: proof.oracle(pair, Inputs(inputs.what, one), step))
+        wheel, expected = _timed(lambda: proof.oracle(pair, inputs, step))
         step.outcome = f"{len(expected):,} samples at {_exits(pair)}"
     with console.step("C") as step, tempfile.TemporaryDirectory(prefix="trecx-bench-") as name:
         until_first, program = _timed(lambda: _first(pair, one, Path(name), optimize))
@@ -149,12 +149,6 @@ def _compare(pair: Pair, inputs: Inputs, optimize: str, console: Console) -> Com
         HOST.flags(optimize),
         verification,
     )
-
-
-def _wheel(pair: Pair, samples: np.ndarray, step: Step) -> Trace:
-    """The wheel's answers, in this process alone."""
-    with step.progress(f"oracle, {len(samples):,} samples") as progress:
-        return reference.tflm_trace(pair.content, pair.reading, samples, pair.limits, None, progress)
 
 
 def _first(pair: Pair, one: np.ndarray, folder: Path, optimize: str) -> Build:

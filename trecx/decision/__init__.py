@@ -25,10 +25,12 @@ def criterion(name: str) -> type[Criterion]:
     return {kind.name: kind for kind in CRITERIA}[name]
 
 
-def statistics(decisions: Sequence[Criterion], read: Sequence[np.ndarray]) -> np.ndarray:
-    """Each decision's statistic of the int8 values `(n, k)` that it reads: uint32 `(n, decisions)`."""
-    columns = [one.statistic(values) for one, values in zip(decisions, read, strict=True)]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(read[0]) if read else 0, 0), np.uint32)
+def statistics(decisions: Sequence[Criterion], read: Sequence[np.ndarray], samples: int) -> np.ndarray:
+    """Each decision's statistic of the int8 values `(samples, k)` that it reads: uint32 `(samples, decisions)`."""
+    found = np.empty((samples, len(decisions)), np.uint32)
+    for column, (one, values) in enumerate(zip(decisions, read, strict=True)):
+        found[:, column] = one.statistic(values)
+    return found
 
 
 def limits(decisions: Sequence[Criterion], thresholds: Sequence[float | None]) -> tuple[int, ...]:

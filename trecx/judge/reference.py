@@ -141,8 +141,7 @@ def _trace(
 
     exits = len(reading.outputs)
     logits = [every(k) for k in reading.logits] or [np.zeros((len(rows), 0), np.int8)] * exits
-    found = statistics(reading.decisions, [every(k) for k in reading.decides])
-    found = found if reading.decisions else np.zeros((len(rows), 0), np.uint32)
+    found = statistics(reading.decisions, [every(k) for k in reading.decides], len(rows))
     return Trace(
         logits=np.stack(logits, axis=1),
         scores=np.stack([np.concatenate([every(k) for k in group], axis=1) for group in reading.outputs], axis=1),

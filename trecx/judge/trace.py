@@ -110,8 +110,7 @@ class Trace:
             raise TrecxError("This trace does not say what its gates were.", "Run the step that writes it again.")
         found = self.statistics
         if found is None:
-            found = statistics(decisions, [self.logits[:, k] for k in range(len(decisions))])
-            found = found if len(decisions) else np.zeros((len(self), 0), np.uint32)
+            found = statistics(decisions, [self.logits[:, k] for k in range(len(decisions))], len(self))
         if found.shape[1] != len(decisions):
             raise TrecxError(
                 f"The trace has {found.shape[1]} decisions, the model {len(decisions)}.", "Record it again."

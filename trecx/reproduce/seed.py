@@ -147,7 +147,7 @@ def _quantize(job: Job, step: Step) -> bool:
 def models(job: Job) -> tuple[Pair, Pair]:
     """The int8 model with its exits and the backbone alone."""
     task = job.material.task
-    return answers.models(job.folder / INT8, task.name, task.classes, job.method.exits)
+    return answers.models(job.folder / INT8, task.name, task.classes, job.method.exit_specs())
 
 
 def _answered(job: Job, split: str, limits: tuple[int, ...] | None, step: Step) -> bool:

@@ -23,16 +23,15 @@ from trecx.steps.data import quantized
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.proof import Inputs
-from trecx.steps.subject import exit_specs
 
 # Samples of each model and split on which every bit is compared with the oracle.
 PROVEN = 200
 
 
-def models(folder: Path, name: str, classes: tuple[str, ...], exits: tuple[str, ...]) -> tuple[Pair, Pair]:
+def models(folder: Path, name: str, classes: tuple[str, ...], exits: tuple[door.ExitSpec, ...]) -> tuple[Pair, Pair]:
     """The int8 model with its exits and the backbone alone, as `quantize` left them in `folder`."""
     path = folder / f"{name}.tflite"
-    spec = door.Exits(name, "trecx", path.name, door.sha256(path), classes, exit_specs(exits))
+    spec = door.Exits(name, "trecx", path.name, door.sha256(path), classes, exits)
     return pairs.bind(path, spec), pairs.plain(folder / BACKBONE, classes)
 
 

@@ -120,7 +120,7 @@ def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
 
 
 def oracle(pair: Pair, chosen: Inputs, step: Step) -> Trace:
-    """TensorFlow Lite Micro's answers."""
+    """TensorFlow Lite Micro's answers to all of the samples, in this process alone."""
     with step.progress(f"oracle, {chosen.what}") as progress:
         return reference.tflm_trace(pair.content, pair.reading, chosen.samples, pair.limits, None, progress)
 

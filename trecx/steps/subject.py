@@ -54,11 +54,6 @@ def exits_of(settings: Settings, chosen: Task) -> "Method":
     return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view))
 
 
-def exit_specs(exits: tuple[str, ...]) -> tuple[door.ExitSpec, ...]:
-    """Exits as `exits.json` names them: all but the last decide by their highest score."""
-    return tuple(door.ExitSpec(name, name, "max_score" if name != exits[-1] else None) for name in exits)
-
-
 def identity(settings: Settings) -> tuple[object, ...]:
     """What tells the task or model of a run from others: names, and where the user's own files are."""
     name = settings.task.rpartition(":")[2] if settings.task else None
@@ -160,7 +155,8 @@ def rehearse(settings: Settings, step: Step) -> None:
     with step.progress("trying the conversion"), TemporaryDirectory() as folder:
         path = Path(folder) / f"{chosen.name}.tflite"
         path.write_bytes(rehearsal.trial(chosen, method))
-        spec = door.Exits(chosen.name, "", path.name, door.sha256(path), chosen.classes, method.exit_specs())
+        exits, otherwise = method.exit_specs(), method.otherwise
+        spec = door.Exits(chosen.name, "", path.name, door.sha256(path), chosen.classes, exits, otherwise=otherwise)
         pairs.bind(path, spec)
     step.outcome = f"{len(found.train):,} training samples; the model can be converted and compiled"
     if own is not None:

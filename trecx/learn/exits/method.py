@@ -4,6 +4,7 @@ A method is one file beside this one and one entry in `METHODS`. It names its he
 long, and computes what is minimised from the model's outputs; the training loop knows none of it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -122,7 +123,7 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class Exits:
+class Exits(ABC):
     """What most methods are: early exits at taps, by default without gates, before the backbone's own head."""
 
     name: ClassVar[str] = ""
@@ -177,20 +178,20 @@ class Exits:
         """The early exits."""
         return tuple(Head(name, tap, self.layers(name)) for name, tap in zip(self.exits, self.at, strict=False))
 
+    @abstractmethod
     def layers(self, name: str) -> Callable[[Any, int], Sequence[Any]]:
         """The layers of the exit `name`, as `Head` has them."""
-        raise NotImplementedError
 
     def attach(self, task: str, backbone: Backbone) -> Any:
         """The backbone with the heads."""
         return joined(f"{task}_{self.name}", backbone, self.heads())
 
-    def start(self, model: Any, head: Any) -> None:
+    def start(self, model: Any, head: Any) -> None:  # noqa: B027  most methods need none
         """Nothing: the final exit is the backbone's own head."""
 
+    @abstractmethod
     def phases(self, model: Any, settings: TrainSettings) -> tuple[Phase, ...]:
         """The phases of its training."""
-        raise NotImplementedError
 
 
 def exit_names(count: int) -> tuple[str, ...]:
