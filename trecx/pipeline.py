@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trecx import exits as door
-from trecx import machine
+from trecx import machine, program
 from trecx import run as runs
 from trecx.compiler.emit import check_name, usable
 from trecx.console import Console, Step
@@ -21,11 +21,6 @@ from trecx.steps.data import fingerprint as data_fingerprint
 from trecx.steps.pair import BACKBONE
 
 Work = Callable[[Path, Step], None]
-
-# Parts of the program that a step's result depends on: a new version of them makes the step run again.
-LEARN = ("learn", "exits.py", "../mlperf_tiny")
-COMPILE = ("compiler", "device", "exits.py", "decision", "steps", "templates", "firmware")
-JUDGE = ("judge", "decision", "steps")
 
 
 # Options that say how to train and calibrate, and so need a training.
@@ -138,7 +133,7 @@ def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, o
     path = out or Path("build") / chosen
     keep_apart(path, settings)
     run = runs.create(path, settings.as_json())
-    mark = runs.fingerprint(settings.name, [model, *([exits] if exits else [])], ("compiler", "steps"))
+    mark = runs.fingerprint(settings.name, [model, *([exits] if exits else [])], program.digest(learning.own))
     with run.working():
         run.step("model", mark, lambda folder: learning.adopt(found, folder))
     return run
@@ -221,6 +216,18 @@ RESUMABLE = ("train", "quantize")
 # Steps that are done again before another where they are out of date.
 RENEWED = {"verify": ("compile",), "evaluate": ("compile",), "report": ("compile", "verify", "evaluate")}
 
+# The function that does a step; what it can reach is the part of the program that the step depends on.
+DONE_BY = {
+    "train": learning.train,
+    "quantize": learning.quantize,
+    "calibrate": learning.choose_thresholds,
+    "model": learning.take_pretrained,
+    "compile": firmware.compile_pair,
+    "verify": proof.prove,
+    "evaluate": judging.judge,
+    "report": judging.write_report,
+}
+
 # The steps whose folders a step reads.
 READS = {
     "quantize": ("train",),
@@ -273,24 +280,24 @@ def fingerprint(run: Run, name: str, settings: Settings) -> str:
     s = settings
     data = data_fingerprint(s)
     tools = tuple((t.name, t.version) for t in toolchain.tools())
-    parts: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
-        "train": ((s.task, s.method, s.exit, s.taps, s.early_view, s.pixels, s.seed, s.epochs, data), LEARN),
-        "quantize": ((s.name, s.scheme, s.seed, s.epochs), LEARN),
-        "calibrate": ((s.points, s.confidence, s.against), (*LEARN, *JUDGE)),
-        "model": ((s.task, s.exit), ()),
+    values: dict[str, tuple[object, ...]] = {
+        "train": (s.task, s.method, s.exit, s.taps, s.early_view, s.pixels, s.seed, s.epochs, data),
+        "quantize": (s.name, s.scheme, s.seed, s.epochs),
+        "calibrate": (s.points, s.confidence, s.against),
+        "model": (s.task, s.exit),
         # What somebody else built is built again, because it will be run.
-        "compile": ((s.name, s.task, s.targets, s.optimize, tools, machine.identity()), COMPILE),
-        "verify": ((s.samples, s.targets, data, tools), JUDGE),
-        "evaluate": ((data,), JUDGE),
-        "report": ((s.task, s.targets), JUDGE),
+        "compile": (s.name, s.task, s.targets, s.optimize, tools, machine.identity()),
+        "verify": (s.samples, s.targets, data, tools),
+        "evaluate": (data,),
+        "report": (s.task, s.targets),
     }
-    values, code = parts[name]
     read = [*s.own_files, *(run.folder(FOLDERS[step]) for step in READS.get(name, ()))]
     if name == "train":
         read += [Path(path) for path in (s.weights, s.teacher) if path]
     if name == "model":
         read += learning.pretrained_files(s)
-    return runs.fingerprint((name, values), [path for path in read if path.exists()], code)
+    files = [path for path in read if path.exists()]
+    return runs.fingerprint((name, values[name]), files, program.digest(DONE_BY[name]))
 
 
 def results(run: Run, name: str) -> dict[str, Any]:

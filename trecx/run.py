@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from trecx.errors import TrecxError
-from trecx.resources import PACKAGE, folder
 
 FORMAT = "trecx-run/1"
 STAMP = ".stamp"
-SOURCES = (".py", ".j2", ".c", ".h", ".ld")
 
 
 @dataclass(frozen=True)
@@ -154,15 +152,10 @@ def open_(path: Path) -> Run:
     return Run(path)
 
 
-def fingerprint(settings: object, inputs: Iterable[Path], code: Iterable[str] = ()) -> str:
-    """SHA-256 over settings, the names and contents of files (folders: every file below), and parts of the program.
-
-    `code` names folders or modules of trecx ("learn", "exits.py"), or "templates" and "firmware".
-    """
-    digest = hashlib.sha256(repr(settings).encode())
-    parts = [folder(name) if name in ("templates", "firmware") else PACKAGE / name for name in code]
-    sources = [file for part in parts for file in _files(part) if file.suffix in SOURCES]
-    for file in (*(file for path in inputs for file in _files(path)), *sources):
+def fingerprint(settings: object, inputs: Iterable[Path], program: str = "") -> str:
+    """SHA-256 over settings, the names and contents of files (folders: every file below), and a part of the program."""
+    digest = hashlib.sha256(f"{settings!r}\0{program}".encode())
+    for file in (file for path in inputs for file in _files(path)):
         digest.update(f"\0{file.name}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

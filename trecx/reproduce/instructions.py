@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trecx import run as runs
+from trecx import program as code
 from trecx.compiler.target import CORTEX_M4
 from trecx.console import Step
 from trecx.device import run as device
@@ -15,7 +15,6 @@ from trecx.device.build import build
 from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge.record import record
 from trecx.judge.trace import Trace
-from trecx.pipeline import COMPILE
 from trecx.reproduce.damage import BACKBONE_TRACE, TEST, TRACE
 from trecx.reproduce.seed import Job, models
 from trecx.reproduce.stage import finish, finished
@@ -34,8 +33,12 @@ def count(job: Job, folder: Path, step: Step) -> str:
     pair, plain = models(job)
     hashes = {"model": pair.exits.model_sha256, "backbone": plain.exits.model_sha256}
     # Counts are of the program as it is now, unlike answers, which are the same whatever the compiler does.
-    program = runs.fingerprint("", [], COMPILE)
-    configuration = {"models": hashes, "program": program, "data": job.material.hashes["test"], "samples": SAMPLES}
+    configuration = {
+        "models": hashes,
+        "program": code.digest(_counted),
+        "data": job.material.hashes["test"],
+        "samples": SAMPLES,
+    }
     if finished(folder, configuration):
         return ""
     try:
