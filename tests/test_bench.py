@@ -14,8 +14,6 @@ from click.testing import CliRunner
 from networks import two_exits
 from networks_official import OFFICIAL
 
-from trecx.bench import bench, peers, picture, results, variants
-from trecx.bench.measure import by_class, one_input, pair_of
 from trecx.cli import main
 from trecx.compiler.target import CORTEX_M4, TARGETS
 from trecx.console import Console
@@ -26,6 +24,8 @@ from trecx.errors import TrecxError
 from trecx.judge.record import forced
 from trecx.steps import firmware
 from trecx.steps.firmware import compile_for
+from trecx.studies.bench import bench, peers, picture, results, variants
+from trecx.studies.bench.measure import by_class, one_input, pair_of
 
 RECORD = Path(__file__).parent / "bench.json"
 DOCS = Path(__file__).parent.parent / "docs" / "bench.md"

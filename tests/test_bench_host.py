@@ -12,12 +12,12 @@ from networks import CLASSES, two_exits
 import mlperf_tiny
 from mlperf_tiny.task import Data, Split, Task
 from trecx import exits as door
-from trecx.bench import host
 from trecx.cli import main
 from trecx.device.run import run_host
 from trecx.judge import reference
 from trecx.steps import data as data_step
 from trecx.steps import pair as pairs
+from trecx.studies.bench import host
 
 DOCS = Path(__file__).parent.parent / "docs" / "bench.md"
 TRUE_TRACE = reference.tflm_trace

@@ -2,9 +2,9 @@
 
 import pytest
 
-from trecx.bench import bench, cycles
 from trecx.device import counts
 from trecx.device.counts import Executed, Instruction
+from trecx.studies.bench import bench, cycles
 
 
 def test_disassembly_is_read_line_by_line():

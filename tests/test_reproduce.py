@@ -18,11 +18,11 @@ from trecx.judge import reference
 from trecx.judge.trace import Trace
 from trecx.learn.exits.method import specs
 from trecx.learn.keras import keras
-from trecx.reproduce import damage, instructions, markdown, results, stage
-from trecx.reproduce import seed as seeds
-from trecx.reproduce.plan import WITH, WITHOUT
-from trecx.reproduce.reproduce import run
 from trecx.steps import answers
+from trecx.studies.reproduce import damage, instructions, markdown, results, stage
+from trecx.studies.reproduce import seed as seeds
+from trecx.studies.reproduce.plan import WITH, WITHOUT
+from trecx.studies.reproduce.reproduce import run
 
 pytest_plugins = ("tiny_reproduction",)
 pytestmark = pytest.mark.usefixtures("known_task")

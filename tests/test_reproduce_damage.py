@@ -14,9 +14,9 @@ from tiny_task import DATA
 
 import mlperf_tiny
 from trecx.errors import TrecxError
-from trecx.reproduce import results
-from trecx.reproduce.plan import WITH, WITHOUT
-from trecx.reproduce.reproduce import run
+from trecx.studies.reproduce import results
+from trecx.studies.reproduce.plan import WITH, WITHOUT
+from trecx.studies.reproduce.reproduce import run
 
 pytest_plugins = ("tiny_reproduction",)
 pytestmark = pytest.mark.usefixtures("known_task")

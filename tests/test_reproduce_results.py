@@ -14,8 +14,8 @@ from trecx.decision import MaxScore
 from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn.settings import settings_for
-from trecx.reproduce import figures, markdown, pictures, results, stage, statistics
-from trecx.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, as_written, order, seeds, variants
+from trecx.studies.reproduce import figures, markdown, pictures, results, stage, statistics
+from trecx.studies.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, as_written, order, seeds, variants
 
 TASK = TASKS[0]
 NOWHERE = Path("no such folder")

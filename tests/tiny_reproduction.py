@@ -11,10 +11,10 @@ from tiny_task import DATA, TASK
 import mlperf_tiny
 from mlperf_tiny.recipe import Recipe
 from trecx.console import Console
-from trecx.reproduce import damage
-from trecx.reproduce import seed as seeds
-from trecx.reproduce.plan import Options
-from trecx.reproduce.reproduce import run
+from trecx.studies.reproduce import damage
+from trecx.studies.reproduce import seed as seeds
+from trecx.studies.reproduce.plan import Options
+from trecx.studies.reproduce.reproduce import run
 
 SHORT = Recipe(backbone_epochs=1, epochs=2, batch=20)
 TINY = replace(TASK, recipe=SHORT, tuning=SHORT, load=lambda folder, progress=None, training=True: DATA)

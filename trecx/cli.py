@@ -304,8 +304,8 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     trecx bench kws.tflite ic.tflite --target cortex-m4 --out build/bench
     trecx bench ic.tflite --host --data cifar10/ --task ic
     """
-    from trecx.bench import bench as benchmark
     from trecx.console import Console
+    from trecx.studies.bench import bench as benchmark
 
     result = benchmark.run(models, benchmark.Options(**options), Console(quiet=as_json))
     click.echo(json.dumps(result.document, indent=2) if as_json else result.text, nl=as_json)
@@ -338,8 +338,8 @@ def reproduce(task: str, seeds: str, as_json: bool, **options: Any) -> None:
     trecx reproduce ic --data cifar10/ --weights ic.h5 --against final --seeds 3
     """
     from trecx.console import Console
-    from trecx.reproduce import plan
-    from trecx.reproduce.reproduce import run
+    from trecx.studies.reproduce import plan
+    from trecx.studies.reproduce.reproduce import run
 
     result = run(task, plan.Options(seeds=plan.seeds(seeds), **chosen(**options)), Console(quiet=as_json))
     if as_json:

@@ -6,13 +6,13 @@ from typing import Any
 
 from mlperf_tiny.task import Task
 from trecx.console import Console
-from trecx.reproduce import instructions, markdown, pictures, results, together
-from trecx.reproduce import seed as seeds
-from trecx.reproduce.damage import INSTRUCTIONS
-from trecx.reproduce.material import Material
-from trecx.reproduce.plan import BACKBONE, Options, order
-from trecx.reproduce.stage import held
 from trecx.steps.data import fetched, task
+from trecx.studies.reproduce import instructions, markdown, pictures, results, together
+from trecx.studies.reproduce import seed as seeds
+from trecx.studies.reproduce.damage import INSTRUCTIONS
+from trecx.studies.reproduce.material import Material
+from trecx.studies.reproduce.plan import BACKBONE, Options, order
+from trecx.studies.reproduce.stage import held
 
 
 def run(name: str, options: Options, console: Console) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from trecx.errors import TrecxError
-from trecx.reproduce.damage import CONFIG, digest, problems, read
 from trecx.run import write_json
+from trecx.studies.reproduce.damage import CONFIG, digest, problems, read
 
 ANOTHER = "Choose another folder with --out, or delete what shall be trained again."
 

@@ -19,8 +19,8 @@ from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn.train import BACKBONE as BACKBONE_WEIGHTS
 from trecx.learn.train import MODEL, SCORES
-from trecx.reproduce.plan import BACKBONE, OBSERVED, POINTS
 from trecx.steps.pair import BACKBONE as PLAIN
+from trecx.studies.reproduce.plan import BACKBONE, OBSERVED, POINTS
 
 TRAIN, INT8, VALIDATION, TEST, INSTRUCTIONS = "train", "int8", "validation", "test", "instructions"
 CONFIG, CALIBRATION, TRACE, BACKBONE_TRACE = "config.json", "calibration.json", "trace.npz", "backbone.npz"

@@ -9,8 +9,8 @@ import numpy as np
 
 from trecx.errors import ToolMissing
 from trecx.judge import style
-from trecx.reproduce.figures import LOST, RATES
-from trecx.reproduce.plan import FOUND, OBSERVED, POINTS, WITH, WITHOUT
+from trecx.studies.reproduce.figures import LOST, RATES
+from trecx.studies.reproduce.plan import FOUND, OBSERVED, POINTS, WITH, WITHOUT
 
 _COLORS = {WITH: style.BLUE, WITHOUT: style.ORANGE, FOUND: style.VERMILION}
 _MILLION = 1e6

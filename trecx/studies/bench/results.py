@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trecx import __version__
-from trecx.bench import peers
-from trecx.bench.measure import ClassCost, Figures, Model
+from trecx.studies.bench import peers
+from trecx.studies.bench.measure import ClassCost, Figures, Model
 
 FORMAT = "trecx-bench/1"
 NARROWEST = 132

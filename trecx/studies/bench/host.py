@@ -18,8 +18,6 @@ from rich.padding import Padding
 from rich.text import Text
 
 from trecx import __version__
-from trecx.bench import peers, results
-from trecx.bench.measure import SEED, pair_of
 from trecx.compiler.target import HOST
 from trecx.console import Console, Step
 from trecx.device import toolchain
@@ -37,6 +35,8 @@ from trecx.steps.data import data, quantized
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 from trecx.steps.proof import Inputs
+from trecx.studies.bench import peers, results
+from trecx.studies.bench.measure import SEED, pair_of
 
 FORMAT = "trecx-host/1"
 SYNTHETIC = 300

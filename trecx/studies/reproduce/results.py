@@ -15,9 +15,10 @@ from mlperf_tiny.task import Task
 from trecx import exits as door
 from trecx.errors import TrecxError
 from trecx.learn.train import BACKBONE as BACKBONE_WEIGHTS
-from trecx.reproduce import figures, markdown, together
-from trecx.reproduce.damage import INSTRUCTIONS, TRAIN, misshapen, problems
-from trecx.reproduce.plan import (
+from trecx.run import write_json
+from trecx.studies.reproduce import figures, markdown, together
+from trecx.studies.reproduce.damage import INSTRUCTIONS, TRAIN, misshapen, problems
+from trecx.studies.reproduce.plan import (
     BACKBONE,
     OBSERVED,
     POINTS,
@@ -28,9 +29,8 @@ from trecx.reproduce.plan import (
     as_written,
     variants,
 )
-from trecx.reproduce.stage import ANOTHER, alike, kept
-from trecx.reproduce.statistics import Summary, summary, verdict
-from trecx.run import write_json
+from trecx.studies.reproduce.stage import ANOTHER, alike, kept
+from trecx.studies.reproduce.statistics import Summary, summary, verdict
 
 FORMAT, FILE = "trecx-results/1", "results.json"
 PUBLISHED = Path(__file__).with_name("published.json")

@@ -6,8 +6,8 @@ from textwrap import fill
 from typing import Any
 
 from trecx.judge.calibrate import FINAL_EXIT
-from trecx.reproduce.plan import OBSERVED, PAPER, POINTS, TITLES
-from trecx.reproduce.statistics import NOT_SHOWN, ONE_SEED, OPPOSITE, SHOWN
+from trecx.studies.reproduce.plan import OBSERVED, PAPER, POINTS, TITLES
+from trecx.studies.reproduce.statistics import NOT_SHOWN, ONE_SEED, OPPOSITE, SHOWN
 
 FILE = "results.md"
 WIDTH = 128

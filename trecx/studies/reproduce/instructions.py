@@ -15,12 +15,12 @@ from trecx.device.build import build
 from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge.record import record
 from trecx.judge.trace import Trace
-from trecx.reproduce.damage import BACKBONE_TRACE, TEST, TRACE
-from trecx.reproduce.seed import Job, models
-from trecx.reproduce.stage import finish, finished
 from trecx.steps.data import quantized
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
+from trecx.studies.reproduce.damage import BACKBONE_TRACE, TEST, TRACE
+from trecx.studies.reproduce.seed import Job, models
+from trecx.studies.reproduce.stage import finish, finished
 
 SAMPLES = 20
 

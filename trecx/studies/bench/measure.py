@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from trecx import exits as door
-from trecx.bench import peers
-from trecx.bench.classes import CLASSES, classes
-from trecx.bench.cycles import CORES, NO_MODEL, estimate
 from trecx.compiler.emit import known_answer_input
 from trecx.compiler.plan import split
 from trecx.compiler.target import Target
@@ -27,6 +24,9 @@ from trecx.steps import proof
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 from trecx.steps.proof import Inputs
+from trecx.studies.bench import peers
+from trecx.studies.bench.classes import CLASSES, classes
+from trecx.studies.bench.cycles import CORES, NO_MODEL, estimate
 
 SEED = 1
 

@@ -12,8 +12,6 @@ from typing import Any, Self
 
 from rich.table import Table
 
-from trecx.bench.measure import by_operator
-from trecx.bench.results import number, table
 from trecx.compiler.ir import Graph, KernelCall, Node, Op, Refused
 from trecx.compiler.kernels import candidates, choose
 from trecx.compiler.target import Target
@@ -21,6 +19,8 @@ from trecx.console import Step
 from trecx.device.build import Options, build
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
+from trecx.studies.bench.measure import by_operator
+from trecx.studies.bench.results import number, table
 
 FORMAT = "trecx-variants/1"
 TOLERANCE = 0.02

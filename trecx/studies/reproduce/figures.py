@@ -12,9 +12,9 @@ from trecx.judge.calibrate import paired_interval
 from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
 from trecx.learn.train import SCORES
-from trecx.reproduce.damage import BACKBONE_TRACE, CALIBRATION, TEST, TRACE, TRAIN, VALIDATION, read
-from trecx.reproduce.plan import POINTS
-from trecx.reproduce.stage import kept
+from trecx.studies.reproduce.damage import BACKBONE_TRACE, CALIBRATION, TEST, TRACE, TRAIN, VALIDATION, read
+from trecx.studies.reproduce.plan import POINTS
+from trecx.studies.reproduce.stage import kept
 
 # Where curves are kept: shares that leave early, and points lost against the backbone.
 RATES = tuple(round(0.02 * k, 2) for k in range(51))

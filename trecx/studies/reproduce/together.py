@@ -12,7 +12,8 @@ from trecx import exits as door
 from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn import train as training
-from trecx.reproduce.damage import (
+from trecx.steps.pair import BACKBONE as PLAIN
+from trecx.studies.reproduce.damage import (
     CALIBRATION,
     INT8,
     TEST,
@@ -23,9 +24,8 @@ from trecx.reproduce.damage import (
     problems,
     read,
 )
-from trecx.reproduce.plan import TITLES
-from trecx.reproduce.stage import ANOTHER, kept
-from trecx.steps.pair import BACKBONE as PLAIN
+from trecx.studies.reproduce.plan import TITLES
+from trecx.studies.reproduce.stage import ANOTHER, kept
 
 # What differs between experiments, as it is told, with its value.
 Terms = dict[str, str | float]

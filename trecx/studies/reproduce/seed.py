@@ -19,8 +19,11 @@ from trecx.learn.exits import Method
 from trecx.learn.exits.trecx import TRecX
 from trecx.learn.quantize import quantize
 from trecx.learn.settings import QuantizeSettings, TrainSettings, settings_for
-from trecx.reproduce import together
-from trecx.reproduce.damage import (
+from trecx.run import write_json
+from trecx.steps import answers
+from trecx.steps.pair import Pair
+from trecx.studies.reproduce import together
+from trecx.studies.reproduce.damage import (
     BACKBONE_TRACE,
     CALIBRATION,
     INT8,
@@ -31,12 +34,9 @@ from trecx.reproduce.damage import (
     calibration_problems,
     read,
 )
-from trecx.reproduce.material import Material, file_sha256
-from trecx.reproduce.plan import BACKBONE_ALONE, OBSERVED, POINTS, Options, Variant
-from trecx.reproduce.stage import ANOTHER, conflicts, finish, finished, kept, told
-from trecx.run import write_json
-from trecx.steps import answers
-from trecx.steps.pair import Pair
+from trecx.studies.reproduce.material import Material, file_sha256
+from trecx.studies.reproduce.plan import BACKBONE_ALONE, OBSERVED, POINTS, Options, Variant
+from trecx.studies.reproduce.stage import ANOTHER, conflicts, finish, finished, kept, told
 
 FUSED = "fused.json"
 # The seed of the backbone that all seeds start from where none is given.

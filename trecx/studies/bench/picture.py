@@ -5,11 +5,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from trecx.bench.measure import Figures, Model
-from trecx.bench.peers import Peer
-from trecx.bench.results import Measured
 from trecx.errors import ToolMissing
 from trecx.judge.files import written_whole
+from trecx.studies.bench.measure import Figures, Model
+from trecx.studies.bench.peers import Peer
+from trecx.studies.bench.results import Measured
 
 NAME = "bench.png"
 PEER = "CMSIS-NN direct"

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mlperf_tiny import pretrained
-from trecx.bench import host, picture, results, variants
-from trecx.bench.measure import DoesNotFit, Figures, measure, pair_of, read
-from trecx.bench.results import Measured
 from trecx.compiler.target import TARGETS, Target
 from trecx.console import Console
 from trecx.device import toolchain
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
 from trecx.judge import reference
 from trecx.run import write_json
+from trecx.studies.bench import host, picture, results, variants
+from trecx.studies.bench.measure import DoesNotFit, Figures, measure, pair_of, read
+from trecx.studies.bench.results import Measured
 
 COUNTED = tuple(target for target in TARGETS if target.emulator)
 SHIPPED = (pretrained.folder("kws") / "kws.tflite",)
