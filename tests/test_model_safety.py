@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import own_things
@@ -15,6 +16,7 @@ from trecx.errors import TrecxError
 from trecx.learn import description, weights
 from trecx.learn.keras import keras, tensorflow
 
+CASES = Path(__file__).parent / "cases"
 KINDS = ("m.h5", "m.keras", "saved", "saved_of_keras_2.4")
 
 
@@ -214,6 +216,19 @@ def test_a_description_that_names_what_is_listed_and_is_no_model_is_told(model, 
         rewrite(path, change)
         with pytest.raises(TrecxError, match="cannot be read as a Keras model"):
             weights.read(path)
+
+
+def test_models_inside_each_other_are_counted_before_they_are_made():
+    with pytest.raises(TrecxError, match="25,165,823 layers where nested models count as often as they are called"):
+        weights.read(CASES / "nested_24.h5")
+
+
+@pytest.mark.parametrize("size", [{"units": 10**9}, {"units": 1e9}, {"target_shape": [5000, 5000]}])
+def test_a_layer_that_asks_for_more_than_a_microcontroller_has_is_refused_before_it_is_made(size, model, tmp_path):
+    path = save(model, tmp_path / "m.h5")
+    rewrite(path, lambda layers: layers[-1]["config"].update(size))
+    with pytest.raises(TrecxError, match=f"with the {next(iter(size))} .*; supported: up to 16,777,216"):
+        weights.read(path)
 
 
 @pytest.mark.parametrize("member", ["config.json", "metadata.json", "model.weights.h5", "assets/more"])

@@ -6,6 +6,7 @@ be named is listed here. A SavedModel's own functions are not read at all: its d
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from importlib import import_module
@@ -55,6 +56,12 @@ OPERATORS = (
 )
 LARGEST = 256 << 20  # bytes of a model, unpacked; one for a microcontroller has a hundredth
 _LONGEST = 4 << 20  # characters of a description; MobileNetV1's has 100 thousand
+MOST_LAYERS = 10_000  # of a model, a nested one's as often as it is called
+MOST_VALUES = 1 << 24  # of one number in a layer's description, or of the numbers of a shape multiplied
+_SIZES = (
+    *("units", "filters", "depth_multiplier", "kernel_size", "pool_size", "strides", "size", "padding", "cropping"),
+    *("target_shape", "batch_input_shape", "batch_shape"),
+)
 _UNTOLD = "Save it with model.save as a .keras file: model.export and save_weights do not say what the layers are."
 _SUPPORTED = (
     f"Use stock layers and save the model again. Layers that are read: {', '.join(LAYERS)}. Activations: "
@@ -80,6 +87,8 @@ def read(path: Path) -> dict[str, Any]:
         told = {key: told.get(key) for key in ("class_name", "config")}
     told, found = keras3.translated(told) if version.startswith("3") else (told, [])
     found += [problem for part in _dictionaries(told) for problem in _problems(part)]
+    if not found and (layers := _layers(told)) > MOST_LAYERS:
+        found = [f"{layers:,} layers where nested models count as often as they are called; supported: {MOST_LAYERS:,}"]
     if found:
         raise TrecxError([f"{path} has {problem}." for problem in dict.fromkeys(found)][:20], _SUPPORTED)
     return told
@@ -166,12 +175,31 @@ def _problems(part: dict[str, Any]) -> Iterator[str]:
     if "class_name" in part:
         yield from _class_problems(part)
     for key, value in part.items():
+        if key in _SIZES and _size(value) > MOST_VALUES:
+            yield f"a layer {_short(part.get('name'))} with the {key} {_short(value)}; supported: up to {MOST_VALUES:,}"
         if isinstance(value, dict) or value is None:  # a dictionary is judged by itself
             continue
         if key.endswith("activation") and value not in ACTIVATIONS:
             yield f"the activation {_short(value)}"
         if key.endswith(("_initializer", "_regularizer", "_constraint")) and not _is_part(value):
             yield f"the {key} {_short(value)}"
+
+
+def _layers(part: dict[str, Any]) -> int:
+    """Layers of a description, those of a nested model once for each call of it."""
+    config = part.get("config")
+    inner = config.get("layers") if isinstance(config, dict) else config
+    layers = [layer for layer in inner if isinstance(layer, dict)] if isinstance(inner, list | tuple) else []
+    calls = part.get("inbound_nodes")
+    times = len(calls) if isinstance(calls, list | tuple) and calls else 1
+    return times * max(1, sum(map(_layers, layers)))
+
+
+def _size(value: Any) -> float:
+    """A number, or those of a shape multiplied; what is no number counts as 1."""
+    if isinstance(value, list | tuple):
+        return math.prod(map(_size, value))
+    return abs(value) if isinstance(value, int | float) and value else 1
 
 
 def _class_problems(part: dict[str, Any]) -> Iterator[str]:
