@@ -44,6 +44,8 @@ def stored(folder: Path, name: str, make: Callable[[], dict[str, np.ndarray]]) -
     """
     path = folder / f"{name}.npz"
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise FileNotFoundError(path)
         with np.load(path, allow_pickle=False) as arrays:
             return {field: arrays[field] for field in arrays.files}
     except Exception:  # a missing or damaged cache of any kind (zip, zlib, npy header, disk) is made again

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mlperf_tiny import cifar10, speech_commands
+from mlperf_tiny import cifar10, feature_cache, speech_commands
 from mlperf_tiny.task import DataError
 from trecx import exits
 from trecx.compiler import tflite
@@ -13,6 +14,7 @@ from trecx.errors import TrecxError
 from trecx.judge import report
 from trecx.judge.trace import Trace
 from trecx.learn import description
+from trecx.steps import judging
 
 CASES = Path(__file__).parent / "cases"
 
@@ -37,3 +39,17 @@ def test_what_is_no_regular_file_is_refused_at_once(read, kind, tmp_path):
     os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
     with pytest.raises((TrecxError, DataError), match="not a regular file"):
         read(path)
+
+
+def test_a_cache_or_scores_that_are_a_pipe_are_made_again_or_not_known(tmp_path):
+    os.mkfifo(tmp_path / "clips.npz")
+    made = feature_cache.stored(tmp_path, "clips", lambda: {"x": np.arange(3)})
+    assert np.array_equal(made["x"], np.arange(3)) and (tmp_path / "clips.npz").is_file()
+    os.mkfifo(tmp_path / "float_scores.npz")
+    assert judging._float_right(tmp_path, np.zeros(3, np.int32)) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 cut off", b"not an archive"])
+def test_damaged_scores_of_a_training_are_not_known(content, tmp_path):
+    (tmp_path / "float_scores.npz").write_bytes(content)
+    assert judging._float_right(tmp_path, np.zeros(3, np.int32)) is None

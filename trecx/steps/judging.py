@@ -1,6 +1,8 @@
 """The evaluate and report steps: what the firmware is worth on test data, and what a person is told."""
 
 import shutil
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -233,8 +235,11 @@ def _provenance(model: Path) -> dict[str, Any] | None:
 
 def _float_right(trained: Path, labels: np.ndarray) -> int | None:
     """How many test samples the float backbone got right while training; None where it was not trained here."""
+    path = trained / "float_scores.npz"
+    if not path.is_file():
+        return None
     try:
-        with np.load(trained / "float_scores.npz", allow_pickle=False) as scores:
+        with np.load(path, allow_pickle=False) as scores:
             return int((scores["test_backbone"].argmax(axis=-1) == labels).sum())
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
