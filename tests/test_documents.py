@@ -13,7 +13,7 @@ from trecx.compiler import tflite
 from trecx.errors import TrecxError
 from trecx.judge import report
 from trecx.judge.trace import Trace
-from trecx.learn import description
+from trecx.learn import description, loop
 from trecx.steps import judging
 
 CASES = Path(__file__).parent / "cases"
@@ -53,3 +53,10 @@ def test_a_cache_or_scores_that_are_a_pipe_are_made_again_or_not_known(tmp_path)
 def test_damaged_scores_of_a_training_are_not_known(content, tmp_path):
     (tmp_path / "float_scores.npz").write_bytes(content)
     assert judging._float_right(tmp_path, np.zeros(3, np.int32)) is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\3\4 cut off", b"not an archive"])
+def test_a_checkpoint_that_is_no_whole_file_is_begun_anew(content, tmp_path):
+    path = tmp_path / "checkpoint-exits.npz"
+    os.mkfifo(path) if content is None else path.write_bytes(content)
+    assert loop._restore(None, None, loop.Checkpoints(path, "f")) == (0, [])

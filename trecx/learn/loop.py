@@ -7,6 +7,8 @@ machine with the same versions, because `keras.seed` makes TensorFlow's ops dete
 
 import hashlib
 import math
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,10 +177,12 @@ def _keep(stage: Stage, optimizer: Any, history: list[Record], checkpoints: Chec
 
 def _restore(stage: Stage, optimizer: Any, checkpoints: Checkpoints) -> tuple[int, list[Record]]:
     """Epochs done and their records; (0, []) where there is no checkpoint of this very run."""
+    if not checkpoints.path.is_file():
+        return 0, []
     try:
         with np.load(checkpoints.path, allow_pickle=False) as file:
             kept = dict(file)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return 0, []
     if str(kept.get("fingerprint")) != checkpoints.fingerprint:
         return 0, []
