@@ -1,7 +1,5 @@
 """Door 2: what a model answered, sample by sample. Reference, host build, QEMU and board all produce this type."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,15 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from trecx import archives
 from trecx.decision import Criterion, statistics
 from trecx.errors import TrecxError
 from trecx.judge.files import written_whole
-
-# What numpy and zipfile raise on damaged files; NotImplementedError and RuntimeError: odd compression, encryption.
-_UNREADABLE: tuple[type[Exception], ...] = (
-    *(OSError, ValueError, TypeError, LookupError, EOFError, AttributeError, SyntaxError),
-    *(NotImplementedError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
-)
 
 
 @dataclass(frozen=True)
@@ -93,11 +86,8 @@ class Trace:
     def load(cls, path: Path) -> "Trace":
         """Read what `save` wrote; raise TrecxError where the file is not a trace."""
         try:
-            if path.exists() and not path.is_file():
-                raise OSError("it is not a regular file")
-            with np.load(path, allow_pickle=False) as file:
-                trace = cls(**{name: file[name] for name in file.files})
-        except _UNREADABLE as error:
+            trace = cls(**archives.read(path))
+        except (archives.Unreadable, TypeError) as error:
             raise TrecxError(f"{path} is not a trace: {error}.", "Run the step that writes it again.") from error
         problems = trace.problems()
         if problems:

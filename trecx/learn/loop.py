@@ -7,8 +7,6 @@ machine with the same versions, because `keras.seed` makes TensorFlow's ops dete
 
 import hashlib
 import math
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlperf_tiny.task import Split
+from trecx import archives
 from trecx.learn.batches import batches, steps_per_epoch
 from trecx.learn.exits.method import Loss
 from trecx.learn.files import whole
@@ -177,12 +176,9 @@ def _keep(stage: Stage, optimizer: Any, history: list[Record], checkpoints: Chec
 
 def _restore(stage: Stage, optimizer: Any, checkpoints: Checkpoints) -> tuple[int, list[Record]]:
     """Epochs done and their records; (0, []) where there is no checkpoint of this very run."""
-    if not checkpoints.path.is_file():
-        return 0, []
     try:
-        with np.load(checkpoints.path, allow_pickle=False) as file:
-            kept = dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        kept = archives.read(checkpoints.path)
+    except archives.Unreadable:
         return 0, []
     if str(kept.get("fingerprint")) != checkpoints.fingerprint:
         return 0, []

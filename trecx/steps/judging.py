@@ -1,8 +1,6 @@
 """The evaluate and report steps: what the firmware is worth on test data, and what a person is told."""
 
 import shutil
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlperf_tiny.task import Split
-from trecx import __version__
+from trecx import __version__, archives
 from trecx.console import Step
 from trecx.device import run as device
 from trecx.device import toolchain
@@ -235,11 +233,8 @@ def _provenance(model: Path) -> dict[str, Any] | None:
 
 def _float_right(trained: Path, labels: np.ndarray) -> int | None:
     """How many test samples the float backbone got right while training; None where it was not trained here."""
-    path = trained / "float_scores.npz"
-    if not path.is_file():
-        return None
     try:
-        with np.load(path, allow_pickle=False) as scores:
-            return int((scores["test_backbone"].argmax(axis=-1) == labels).sum())
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        scores = archives.read(trained / "float_scores.npz")
+        return int((scores["test_backbone"].argmax(axis=-1) == labels).sum())
+    except (archives.Unreadable, KeyError, ValueError):
         return None

@@ -6,7 +6,6 @@ Their folders are kept for months, copied and cut off: none is believed before i
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from trecx import archives
 from trecx import exits as door
 from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
@@ -109,10 +109,10 @@ def _scores(folder: Path, _: Document) -> list[str]:
     """Float scores on test samples are read; the two models are Keras' archives."""
     found = [f"{name} is cut off" for name in (MODEL, BACKBONE_WEIGHTS) if not zipfile.is_zipfile(folder / name)]
     try:
-        with np.load(folder / SCORES, allow_pickle=False) as file:
-            labels, scores = file["test_labels"], [file["test_backbone"], file["test_final"]]
+        file = archives.read(folder / SCORES)
+        labels, scores = file["test_labels"], [file["test_backbone"], file["test_final"]]
         fits = labels.ndim == 1 and all(one.ndim == 2 and len(one) == len(labels) for one in scores)
-    except (OSError, ValueError, LookupError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
+    except (archives.Unreadable, KeyError):
         fits = False
     return found if fits else [*found, f"{SCORES} has no scores of the test samples"]
 
