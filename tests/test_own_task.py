@@ -12,6 +12,7 @@ pytest.importorskip("tf_keras")
 from trecx import run as runs
 from trecx.cli import main
 from trecx.settings import Settings
+from trecx.stamp import Origin
 from trecx.steps import subject
 
 
@@ -95,7 +96,7 @@ def test_data_that_do_not_fit_take_nothing_from_a_finished_run(tmp_path):
     model, data = tmp_path / "run" / "model", tmp_path / "data"
     data.mkdir()
     run = runs.create(tmp_path / "run", Settings("ic", "ic").as_json())
-    run.step("model", "0" * 64, lambda folder: (folder / "ic.tflite").write_bytes(b"precious"))
+    run.step("model", Origin({}), lambda folder: (folder / "ic.tflite").write_bytes(b"precious"))
     before = contents(tmp_path / "run")
     result = invoke("build", "ic", "--data", data, "--target", "host", "--out", tmp_path / "run")
     assert result.exit_code == 2 and "cifar-10-batches-py" in result.output

@@ -91,7 +91,7 @@ def test_a_change_of_anything_else_is_not(tmp_path, changed):
 
 
 def wings(step):
-    work = pipeline.DONE_BY[step]
+    work = pipeline.RULES[step].does
     found = Program(resources.PACKAGE.parent).reached((work.__module__, work.__qualname__))
     return {module for module, _ in found}, FOLDERS in found
 
@@ -116,5 +116,5 @@ def test_compiled_is_by_every_op_kernel_template_and_header():
 
 
 def test_every_step_has_a_digest_of_its_own():
-    digests = {digest(work) for work in pipeline.DONE_BY.values()}
-    assert len(digests) == len(pipeline.DONE_BY)
+    digests = {digest(rule.does) for rule in pipeline.RULES.values()}
+    assert len(digests) == len(pipeline.RULES)

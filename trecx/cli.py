@@ -165,13 +165,13 @@ def build(task: str | None, own_task: str | None, out: Path | None, as_json: boo
     trecx build --model mine.h5 --tap conv_3 --data DATA --pixels 0..1
     trecx build kws --model two_exits_savedmodel --data speech/
     """
-    from trecx import pipeline
+    from trecx import pipeline, request
     from trecx.console import Console
 
     if task is not None and own_task is not None:
         raise TrecxError(f"{task} and --task {own_task} are two tasks.", "Give one of them.")
     console = Console(quiet=as_json)
-    run = pipeline.start(task or own_task, out, given_options(**options), console)
+    run = request.start(task or own_task, out, given_options(**options), console)
     pipeline.build(run, console)
     show(run, console, as_json)
 
@@ -180,7 +180,7 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
     """Add one step as a command on a run directory."""
 
     def command(run: Path, as_json: bool, task: str | None = None, **given: Any) -> None:
-        from trecx import pipeline
+        from trecx import pipeline, request
         from trecx.console import Console
 
         console = Console(quiet=as_json)
@@ -188,9 +188,9 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
         options = given_options(**given)
         begins = task is not None or "model" in options
         opened = (
-            pipeline.start(task, run, {"train": True, **options}, console)
+            request.start(task, run, {"train": True, **options}, console)
             if begins
-            else pipeline.resume(run, options, name)
+            else request.resume(run, options, name)
         )
         result = pipeline.single(opened, name, console, only)
         if as_json:
@@ -262,16 +262,16 @@ def compile_(
     trecx compile model.tflite --exits exits.json --out build/mine
     trecx compile model.tflite --target cortex-m55 --optimize ram
     """
-    from trecx import pipeline
+    from trecx import pipeline, request
     from trecx.console import Console
 
     console = Console(quiet=as_json)
     if source.suffix.lower() == ".tflite":
-        run = pipeline.adopt(source, exits, name, out, chosen(**options))
+        run = request.adopt(source, exits, name, out, chosen(**options))
     else:
         if exits or out or name is not None:
             raise TrecxError("--exits, --out and --name belong to a .tflite of your own.", "Leave them out for a run.")
-        run = pipeline.resume(source, chosen(**options), "compile")
+        run = request.resume(source, chosen(**options), "compile")
     result = pipeline.single(run, "compile", console)
     if as_json:
         click.echo(json.dumps(result, indent=2))
@@ -356,10 +356,10 @@ def serve(run: Path, target: str | None, as_json: bool) -> None:
     \b
     trecx serve build/kws
     """
-    from trecx import pipeline
+    from trecx import pipeline, request
     from trecx.console import Console
 
-    pipeline.serve(pipeline.resume(run, {}, "serve"), target, Console(quiet=as_json))
+    pipeline.serve(request.resume(run, {}, "serve"), target, Console(quiet=as_json))
 
 
 @main.command()

@@ -1,9 +1,11 @@
 """What tells this machine from others: a secret number, made once.
 
 Programs in a run directory are started. One that somebody sent could do anything, so what was not built here is built
-again before it runs: the number is part of what a built program depends on, and nobody else knows it.
+again before it runs: what is made here is sealed with the number, which nobody else knows.
 """
 
+import hashlib
+import hmac
 import os
 import secrets
 from functools import cache
@@ -29,3 +31,8 @@ def identity() -> str:
         return path.read_text(encoding="utf-8").strip() or secrets.token_hex(32)
     except (OSError, ValueError):
         return secrets.token_hex(32)
+
+
+def seal(text: str) -> str:
+    """What only this machine can write beneath a text."""
+    return hmac.new(identity().encode(), text.encode(), hashlib.sha256).hexdigest()

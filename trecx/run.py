@@ -1,24 +1,28 @@
 """A run directory: one folder per step, replaced whole or not at all, and left alone while its inputs are the same.
 
-`run.json` keeps the settings of the run. A step's folder holds, as `.stamp`, a fingerprint of everything the step read:
-its own settings, its input files, and the program itself. The stamp comes and goes with what it stamps: whatever ends
-a command, no folder has the stamp of another content.
+`run.json` keeps the settings of the run. A step's folder holds, as `.stamp`, everything the step was made from: its own
+settings, its input files, and the program itself. The stamp comes and goes with what it stamps: whatever ends a
+command, no folder has the stamp of another content.
 """
 
 import fcntl
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trecx import stamp as stamps
 from trecx.errors import TrecxError
+from trecx.stamp import STAMP, Origin, Stamp
 
 FORMAT = "trecx-run/1"
-STAMP = ".stamp"
+
+
+class Busy(TrecxError):
+    """Another process is at work in a run directory."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +54,34 @@ class Run:
             raise TrecxError(f"{self.path / 'run.json'} is not of format {FORMAT}.", "Build into a new folder.")
         return document
 
-    def fingerprint(self, step: str) -> str | None:
-        """The fingerprint a finished step left behind; None where it has not run."""
-        return self.stamps().get(step)
+    def stamp(self, step: str) -> Stamp | None:
+        """What a finished step was made from; None where it has not run."""
+        return stamps.read(self.folder(step))
 
-    def stamps(self) -> dict[str, str]:
-        """The fingerprint of every finished step, by its folder's name."""
-        found = {}
-        for stamp in sorted(self.path.glob(f"[!.]*/{STAMP}")):
-            with suppress(OSError, ValueError):
-                found[stamp.parent.name] = stamp.read_text(encoding="utf-8")
-        return found
+    def objections(self, step: str, origin: Origin) -> list[str]:
+        """Why a finished step does not count as made from `origin`, as fragments; none where it does or has not run."""
+        found = self.stamp(step)
+        return [] if found is None else found.objections(origin, self.folder(step))
 
-    def step(self, name: str, fingerprint: str, work: Callable[[Path], None], resumable: bool = False) -> bool:
+    def is_done(self, step: str, origin: Origin) -> bool:
+        """Whether a step is finished and made from `origin`."""
+        return self.stamp(step) is not None and not self.objections(step, origin)
+
+    def step(
+        self,
+        name: str,
+        origin: Origin,
+        work: Callable[[Path], None],
+        resumable: bool = False,
+        about: dict[str, Any] | None = None,
+    ) -> bool:
         """Let `work` fill the folder of a step and put it in place; False where it already is up to date.
 
         `work` receives an empty folder beside the final one. If it fails, the old folder stays as it was; only what a
-        resumable step has begun is kept, and handed back to the next attempt with the same fingerprint.
+        resumable step has begun is kept, and handed back to the next attempt from the same origin.
         """
-        done = self.fingerprint(name) == fingerprint
-        partial = self.path / f".{name}.{fingerprint[:16]}.partial"
+        done = self.is_done(name, origin)
+        partial = self.path / f".{name}.{origin.digest[:16]}.partial"
         for stale in self.path.glob(f".{name}.*.partial"):
             if not resumable or not (done or stale == partial):
                 shutil.rmtree(stale)
@@ -78,13 +90,21 @@ class Run:
         partial.mkdir(exist_ok=True)
         try:
             work(partial)
-            (partial / STAMP).write_text(fingerprint, encoding="utf-8")
+            Stamp.of(origin, partial, about or {}).write(partial)
         except BaseException:
             if not resumable or not any(partial.iterdir()):
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         self._replace(name, partial)
         return True
+
+    def _finished(self) -> dict[str, str]:
+        """The stamps of all finished steps as they are written, by folder."""
+        found = {}
+        for path in sorted(self.path.glob(f"[!.]*/{STAMP}")):
+            with suppress(OSError, ValueError):
+                found[path.parent.name] = path.read_text(encoding="utf-8")
+        return found
 
     def choose(self, settings: dict[str, Any]) -> None:
         """Keep these settings from now on."""
@@ -97,11 +117,11 @@ class Run:
         A fresh run goes away again, unless an unfinished training is in it.
         """
         with self.lock():
-            before = self.stamps()
+            before = self._finished()
             try:
                 yield
             except BaseException:
-                finished = self.stamps()
+                finished = self._finished()
                 if self.previous is not None and finished == before:
                     self.choose(self.previous)
                 if self.fresh and not finished and not any(self.path.glob(".*.partial")):
@@ -117,13 +137,13 @@ class Run:
         shutil.rmtree(old, ignore_errors=True)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run directory alone; TrecxError where another trecx is at work in it."""
+    def lock(self, wait: bool = False) -> Iterator[None]:
+        """Hold the run directory alone; raises Busy where another trecx is at work in it and `wait` is not."""
         with (self.path / ".lock").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError as error:
-                raise TrecxError(f"Another trecx is at work in {self.path}.", "Wait for it to finish.") from error
+                raise Busy(f"Another trecx is at work in {self.path}.", "Wait for it to finish.") from error
             yield
 
 
@@ -145,27 +165,21 @@ def create(path: Path, settings: dict[str, Any]) -> Run:
     return run
 
 
+def bare(path: Path) -> Run:
+    """A folder of steps without settings of its own, made where there is none."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".lock").touch()
+    except OSError as error:
+        raise TrecxError(f"{path} cannot be written: {error.strerror}.", "Choose another folder with --out.") from error
+    return Run(path)
+
+
 def open_(path: Path) -> Run:
     """An existing run directory; TrecxError where there is none."""
     if not (path / "run.json").is_file():
         raise TrecxError(f"{path} is not a run directory (it has no run.json).", "Make one with trecx build.")
     return Run(path)
-
-
-def fingerprint(settings: object, inputs: Iterable[Path], program: str = "") -> str:
-    """SHA-256 over settings, the names and contents of files (folders: every file below), and a part of the program."""
-    digest = hashlib.sha256(f"{settings!r}\0{program}".encode())
-    for file in (file for path in inputs for file in _files(path)):
-        digest.update(f"\0{file.name}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    """The files of a folder but its stamp, which says where they come from and not what they are; or the file."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != STAMP)
 
 
 def write_json(path: Path, document: object) -> None:

@@ -1,10 +1,14 @@
 """What a person chose for a run; kept in `run.json`, so that every verb on the run directory finds it again."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from trecx.errors import TrecxError
+
+# The folder of every step of a run, by the step's name.
+Folders = Mapping[str, Path]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from trecx.compiler.ir import Tensor
 from trecx.console import Report, Step
 from trecx.errors import TrecxError
 from trecx.settings import Settings
+from trecx.stamp import digest
 from trecx.steps import own_task
 
 PIXELS = "0..255"
@@ -73,8 +74,12 @@ def _labelled(settings: Settings, folder: Path, progress: Report) -> tuple[tuple
     return class_folder.load(folder, settings.shape, pixels=settings.pixels or PIXELS, progress=progress)
 
 
-def fingerprint(settings: Settings) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of the files in the data folder; where a run trains without one, in the usual places."""
+def identity(settings: Settings) -> str:
+    """SHA-256 of names, sizes and times of the data's files: in their folder, or for a training in the usual places."""
+    return digest(_listed(settings))
+
+
+def _listed(settings: Settings) -> tuple[tuple[str, int, int], ...]:
     if settings.data is None:
         places = [place.absolute() for place in download.usual_places()] if settings.train else []
         return tuple(

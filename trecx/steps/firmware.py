@@ -18,7 +18,7 @@ from trecx.judge import reference
 from trecx.judge.record import forced
 from trecx.judge.report import kept
 from trecx.run import write_json
-from trecx.settings import Settings
+from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps import project
 from trecx.steps.data import task
@@ -80,9 +80,9 @@ def plan_of(firmware: Path, target: Target) -> MemoryMap | None:
     return found
 
 
-def compile_pair(settings: Settings, model: Path, out: Path, step: Step) -> None:
+def compile_pair(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     """Emit C for every target, each in a folder of its own, and build it where this machine has the tools."""
-    pair = pairs.read(model)
+    pair = pairs.read(folders["model"])
     chosen = targets(settings)
     plans = [plan_memory(pair.optimised, target, settings.optimize) for target in chosen]
     answers = known_answers(pair)

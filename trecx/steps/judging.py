@@ -21,7 +21,7 @@ from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.trace import Trace
 from trecx.judge.verify import Verification
 from trecx.run import write_json
-from trecx.settings import Settings
+from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.data import data, quantized, task
@@ -51,15 +51,15 @@ class Samples:
     caution: str = ""
 
 
-def judge(settings: Settings, model: Path, firmware: Path, trained: Path, out: Path, step: Step) -> None:
+def judge(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     """Leave the test answers of the firmware and of the backbone alone, with the split's description.
 
     With data the host program answers the test split, once; without, the answers that were recorded when the shipped
     pair was judged are taken, and say so. A model without either leaves nothing.
     """
-    found = data(settings, step)
+    found, model = data(settings, step), folders["model"]
     if found is not None:
-        _answer(settings, found.test, model, firmware, trained, out, step)
+        _answer(settings, found.test, folders, out, step)
     elif (model / TEST).is_file():
         for name in (TEST, BACKBONE_TEST, SPLIT):
             shutil.copyfile(model / name, out / name)
@@ -74,9 +74,10 @@ def judge(settings: Settings, model: Path, firmware: Path, trained: Path, out: P
         step.outcome += "".join(f"; WARNING: {one.rstrip('.')}" for one in report.at_chance(judged)[:1])
 
 
-def _answer(settings: Settings, test: Split, model: Path, firmware: Path, trained: Path, out: Path, step: Step) -> None:
+def _answer(settings: Settings, test: Split, folders: Folders, out: Path, step: Step) -> None:
+    model = folders["model"]
     pair = pairs.read(model)
-    host = next((p for p in programs(firmware, settings) if p.target.emulator is None), None)
+    host = next((p for p in programs(folders["compile"], settings) if p.target.emulator is None), None)
     if host is None:
         raise TrecxError("Evaluating needs the host program.", "Compile with --target host as well.")
     labels = test.y.astype(np.int32)
@@ -90,7 +91,7 @@ def _answer(settings: Settings, test: Split, model: Path, firmware: Path, traine
             len(pair.graph.exits),
         )
     answers.save(out / TEST)
-    known = Samples(test.description, len(test), _float_right(trained, labels))
+    known = Samples(test.description, len(test), _float_right(folders["train"], labels))
     if (model / BACKBONE).is_file():
         plain = pairs.plain(model / BACKBONE)
         answer(plain, test, (), step, "test samples, backbone").save(out / BACKBONE_TEST)
@@ -136,7 +137,7 @@ def evaluation(pair: Pair, evaluated: Path) -> Evaluation | None:
     )
 
 
-def write_report(settings: Settings, folders: dict[str, Path], out: Path, step: Step) -> None:
+def write_report(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     """Write `report.json`, `report.txt` and the curve from what the steps before left."""
     document = assemble(settings, folders)
     report.write(document, out / "report.json")
@@ -148,7 +149,7 @@ def write_report(settings: Settings, folders: dict[str, Path], out: Path, step: 
     step.outcome = ", ".join(sorted(path.name for path in out.iterdir()))
 
 
-def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
+def assemble(settings: Settings, folders: Folders) -> report.Report:
     """The report of a run as far as its steps have gone."""
     model = folders["model"]
     pair = pairs.read(model)
@@ -190,9 +191,7 @@ def assemble(settings: Settings, folders: dict[str, Path]) -> report.Report:
     return whole if backbone else replace(whole, macs=replace(whole.macs, backbone=None))
 
 
-def _targets(
-    settings: Settings, folders: dict[str, Path], judged: Evaluation | None
-) -> tuple[report.TargetReport, ...]:
+def _targets(settings: Settings, folders: Folders, judged: Evaluation | None) -> tuple[report.TargetReport, ...]:
     """Costs per target: sizes from the build, counted instructions from the verification's traces."""
     versions = {tool.name: tool.version or tool.name for tool in toolchain.tools()}
     found = []

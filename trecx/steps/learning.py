@@ -15,7 +15,7 @@ from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.judge.calibrate import Calibration, calibrate
 from trecx.run import write_json
-from trecx.settings import Settings
+from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.data import data, task
@@ -32,7 +32,7 @@ VALIDATION, BACKBONE_VALIDATION = "validation.npz", "backbone_validation.npz"
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-micro", "numpy")
 
 
-def take_pretrained(settings: Settings, out: Path, step: Step) -> None:
+def take_pretrained(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     """Copy the pair that ships with a task, with where it comes from and the answers it was judged by."""
     assert settings.task is not None
     source = pretrained.folder(task(settings.task).name, settings.exit)
@@ -75,7 +75,7 @@ def adopt(found: Pair, out: Path) -> None:
     replace(found.exits, model_file="model.tflite").write(out / "exits.json")
 
 
-def train(settings: Settings, out: Path, step: Step) -> None:
+def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     """Train the float model; `out` keeps checkpoints, so that an interrupted training goes on."""
     from trecx.learn.own_model import Ready
     from trecx.learn.settings import settings_for
@@ -107,7 +107,7 @@ def _take_trained(method: "Ready", found: Data, out: Path, step: Step) -> None:
     step.outcome = f"{len(method.exits)} exits as they are in {method.path.name}"
 
 
-def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
+def quantize(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     """Make the int8 model with its exits, and the int8 backbone alone where there is one."""
     from trecx.learn.quantize import quantize as convert
     from trecx.learn.settings import QuantizeSettings
@@ -119,14 +119,14 @@ def quantize(settings: Settings, trained: Path, out: Path, step: Step) -> None:
         chosen = replace(chosen, epochs=settings.epochs)
     learned = subject(settings, step)
     with step.progress("converting") as progress:
-        fused = convert(learned, found, exits_of(settings, learned), trained, out, chosen, progress)
+        fused = convert(learned, found, exits_of(settings, learned), folders["train"], out, chosen, progress)
     write_json(out / FUSED, list(fused))
     step.outcome = f"{settings.scheme}, {(out / f'{settings.name}.tflite').stat().st_size:,} bytes"
     if (out / BACKBONE).is_file():
         step.outcome += f"; the backbone alone {(out / BACKBONE).stat().st_size:,}"
 
 
-def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: Path, step: Step) -> None:
+def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     """Put the pair together: thresholds chosen on validation answers of the int8 model, paired with the backbone's.
 
     A model that came with its exits has no backbone; it is compared with its own final exit, as is one whose backbone
@@ -134,6 +134,7 @@ def choose_thresholds(settings: Settings, trained: Path, converted: Path, out: P
     """
     found = data(settings, step)
     assert found is not None
+    trained, converted = folders["train"], folders["quantize"]
     name, chosen = f"{settings.name}.tflite", subject(settings, step)
     attached = exits_of(settings, chosen)
     exits = attached.exits

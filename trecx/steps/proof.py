@@ -19,7 +19,7 @@ from trecx.judge.second_opinion import Node, SecondOpinion, opinion
 from trecx.judge.trace import Trace
 from trecx.judge.verify import Layer, Operator, Verification, pair_layers, structured_inputs, verify
 from trecx.run import write_json
-from trecx.settings import Settings
+from trecx.settings import Folders, Settings
 from trecx.steps import effort
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, quantized
@@ -51,11 +51,11 @@ class Costs:
     stack: int
 
 
-def prove(settings: Settings, model: Path, firmware: Path, out: Path, step: Step) -> None:
+def prove(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     """Compare every program with the oracle; raises AnswerIsNo with the first difference, layer by layer."""
-    pair = pairs.read(model)
+    pair = pairs.read(folders["model"])
     sets = inputs(settings, pair, step)
-    programs_there, not_run = _runnable(programs(firmware, settings))
+    programs_there, not_run = _runnable(programs(folders["compile"], settings))
     budget = None if settings.samples else BUDGET_S
     expected = effort.oracle(pair, [one.samples for one in sets], None if budget is None else budget / 3, step)
     jobs = [

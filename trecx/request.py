@@ -1,0 +1,153 @@
+"""What a person asks for becomes the settings of a run directory, or is refused before anything is written."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from trecx import exits as door
+from trecx import program
+from trecx import run as runs
+from trecx.compiler.emit import check_name, usable
+from trecx.console import Console
+from trecx.errors import TrecxError
+from trecx.pipeline import origin, settings_of, steps
+from trecx.run import Run
+from trecx.settings import Settings
+from trecx.stamp import Origin, contents
+from trecx.steps import firmware, learning, own_task, subject
+from trecx.steps.data import identity as data_identity
+from trecx.steps.data import task
+from trecx.steps.pair import BACKBONE
+
+# Options that say how to train and calibrate, and so need a training.
+OF_TRAINING = (
+    *("weights", "teacher", "method", "taps", "early_view"),
+    *("scheme", "points", "confidence", "against", "epochs", "seed"),
+)
+SPELLED = {"scheme": "--quantize", "early_view": "--no-early-view", "taps": "--exits"}
+
+
+def start(name: str | None, path: Path | None, options: dict[str, Any], console: Console) -> Run:
+    """Make or take up the run directory of a task or of a Keras model of the user's own; `path` is build/NAME if None.
+
+    `name` is that of a registered task, or `FILE.py:NAME`. TrecxError for what cannot work, before anything is written.
+    """
+    settings = asked(name, options)
+    path = path or Path("build") / settings.name
+    keep_apart(path, settings)
+    settings = subject.examined(checked(settings))
+    if (settings.train or settings.data) and not is_accepted(path, settings):
+        with console.step("check") as step:
+            subject.check(settings, step)
+    return runs.create(path, settings.as_json())
+
+
+def asked(name: str | None, options: dict[str, Any]) -> Settings:
+    """The settings that a person asked for; TrecxError where options contradict each other or lack one."""
+    model = options.get("model")
+    problems = []
+    if name is None and model is None:
+        problems.append("Nothing is named to build: give a task, --task FILE.py:NAME, or --model MODEL.")
+    if name is not None and ":" in name and model is not None:
+        problems.append("--task FILE.py:NAME brings a backbone, and --model another; give one of them.")
+    if model is not None and options.get("data") is None:
+        problems.append("--model needs --data FOLDER.")
+    for option in ("pixels", "name"):
+        if option in options and (model is None or (option == "pixels" and name is not None)):
+            problems.append(f"--{option} belongs to --model{' with a folder of images' if option == 'pixels' else ''}.")
+    if "taps" in options and "exit" in options:
+        problems.append("--exit names an exit of the task, and --exits asks for some at layers; give one of them.")
+    problems += method_problems(options.get("method"))
+    if problems:
+        raise TrecxError(problems, "See trecx build --help.")
+    spec = own_task.located(name) if name is not None and (":" in name or name.endswith(".py")) else name
+    chosen = task(spec).name if spec is not None else own_name(Path(model or "").stem)
+    own = {"train": True} if model is not None or ":" in (spec or "") else {}
+    settings = Settings(name=chosen, task=spec).changed({**own, **options})
+    unused = [SPELLED.get(o, f"--{o}") for o in OF_TRAINING if o in options and not settings.train]
+    if unused:
+        raise TrecxError(f"{', '.join(unused)}: these belong to a training.", "Add --train, or leave them out.")
+    check_name(settings.name)
+    if settings.name == Path(BACKBONE).stem:
+        raise TrecxError(f"{settings.name!r} is the name of a file beside the model.", "Choose another with --name.")
+    return settings
+
+
+def method_problems(name: str | None) -> list[str]:
+    """What is wrong with the name of an exit method."""
+    from trecx.learn.exits import METHODS
+
+    known = [method.name for method in METHODS]
+    return [] if name is None or name in known else [f"There is no exit method {name!r}; there is {', '.join(known)}."]
+
+
+def own_name(stem: str) -> str:
+    """A name for C after a file of the user's own."""
+    plain = re.sub(r"[^a-z0-9]", "_", stem.lower())
+    return plain if usable(plain) and plain != Path(BACKBONE).stem else f"net_{plain}"[:32].removesuffix("_test")
+
+
+def keep_apart(path: Path, settings: Settings) -> None:
+    """TrecxError where a run directory is that of another task or model."""
+    if not (path / "run.json").is_file():
+        return
+    kept = settings_of(Run(path))
+    if subject.identity(kept) != subject.identity(settings):
+        hint = "Choose another folder with --out, or delete this one."
+        raise TrecxError(f"{path} is the run of {subject.told(kept)}, not of {subject.told(settings)}.", hint)
+
+
+def is_accepted(path: Path, settings: Settings) -> bool:
+    """Whether a run directory holds what was made with these data, and trained with these settings if it trains."""
+    run, name = Run(path), "train" if settings.train else "evaluate"
+    return (path / "run.json").is_file() and run.is_done(name, origin(run, name, settings))
+
+
+def resume(path: Path, options: dict[str, Any], step: str) -> Run:
+    """An existing run directory, with some of its settings changed for `step`."""
+    run = runs.open_(path)
+    settings = settings_of(run).changed(options)
+    if step in ("train", "quantize", "calibrate") and step not in steps(settings):
+        raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
+    if "name" in options and settings.name != settings_of(run).name:
+        raise TrecxError(f"{run.path} is called {settings_of(run).name}.", "Build into a new folder for another name.")
+    checked(settings)
+    if options and step in ("train", "quantize") and settings.own_files:
+        settings = subject.examined(settings)
+    return runs.create(path, settings.as_json()) if options else run
+
+
+def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, options: dict[str, Any]) -> Run:
+    """Make a run directory for a user's own model; without `exits` the exits.json beside it counts, if it names it."""
+    chosen = name if name is not None else own_name(model.stem)
+    check_name(chosen)
+    beside = model.parent / "exits.json"
+    if exits is None and beside.is_file() and door.read(beside).model_file == model.name:
+        exits = beside
+    settings = checked(Settings(name=chosen).changed(options))
+    found = learning.own(model, exits)
+    path = out or Path("build") / chosen
+    keep_apart(path, settings)
+    run = runs.create(path, settings.as_json())
+    files = contents([model, *([exits] if exits else [])])
+    of = Origin({"name": settings.name, "files": files}, program.digest(learning.own))
+    with run.working():
+        run.step("model", of, lambda folder: learning.adopt(found, folder))
+    return run
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, or TrecxError with what can be known to fail without doing anything."""
+    firmware.targets(settings)
+    data_identity(settings)
+    if not (0 <= settings.points <= 100 and 0.5 <= settings.confidence < 1):
+        raise TrecxError("Points must be a number from 0 to 100, and confidence one from 0.5 to below 1.")
+    for path in (settings.weights, settings.teacher):
+        if path and not Path(path).exists():
+            raise TrecxError(f"There are no weights at {path}.", "Name a SavedModel folder, .h5 or .keras.")
+    if settings.exit is not None and settings.task is not None:
+        names = [one.name for one in task(settings.task).attachments]
+        if settings.exit not in names:
+            hint = f"Exits that it names: {', '.join(names) or 'none'}; --exits attaches one anywhere."
+            raise TrecxError(f"The task {settings.name} has no exit {settings.exit!r}.", hint)
+    return settings
