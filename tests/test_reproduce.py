@@ -1,11 +1,13 @@
 """A reproduction of a tiny task: what is done once, what goes on, what two processes do, and what is refused."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("tf_keras")
 
@@ -13,14 +15,18 @@ from tiny_reproduction import QUIET, SHORT, TINY, edit, entry, options
 from tiny_task import DATA
 
 import mlperf_tiny
+from trecx import stamp
+from trecx.cli import main
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
 from trecx.judge import reference
 from trecx.judge.trace import Trace
-from trecx.learn.exits.method import specs
+from trecx.learn import train as training
 from trecx.learn.keras import keras
-from trecx.steps import answers
-from trecx.studies.reproduce import damage, instructions, markdown, results, stage
-from trecx.studies.reproduce import seed as seeds
+from trecx.run import Run
+from trecx.stamp import content
+from trecx.steps import answers, judging, learning
+from trecx.steps import pair as pairs
+from trecx.studies.reproduce import instructions, markdown, results
 from trecx.studies.reproduce.plan import WITH, WITHOUT
 from trecx.studies.reproduce.reproduce import run
 
@@ -48,8 +54,8 @@ def test_every_seed_of_every_variant_is_reported_with_its_hashes(finished):
         assert [seed["seed"] for seed in variant["seeds"]] == [1, 2]
         assert variant["left_out"] == []
         for seed in variant["seeds"]:
-            model = finished / "out" / name / f"seed{seed['seed']}" / "int8" / "tiny.tflite"
-            assert seed["sha256"]["model"] == seeds.file_sha256(model)
+            model = finished / "out" / name / f"seed{seed['seed']}" / "model" / "tiny.tflite"
+            assert seed["sha256"]["model"] == content(model)
             assert seed["chosen_before_test"]
             assert seed["proven_samples"] == len(DATA.test)
     assert len(entry(finished)["paired"][0]["values"]) == 2
@@ -58,12 +64,12 @@ def test_every_seed_of_every_variant_is_reported_with_its_hashes(finished):
 def test_seeds_differ_and_start_from_the_one_backbone(finished):
     first, second = (weights_of(finished / "out" / WITH / f"seed{k}") for k in (1, 2))
     assert any((a != b).any() for a, b in zip(first, second, strict=True))
-    start = seeds.file_sha256
-    config = stage.kept(finished / "out" / WITH / "seed2" / "train")
-    assert config["configuration"]["weights"]["weights"] == start(finished / "out" / "backbone" / "backbone.keras")
+    trained = stamp.read(finished / "out" / WITH / "seed2" / "train")
+    started = trained.configuration["weights"]["weights"]
+    assert started == content(finished / "out" / "backbone" / "backbone.keras")
     for k in (1, 2):  # and in the samples that fix the int8 ranges
-        quantized = stage.kept(finished / "out" / WITH / f"seed{k}" / "int8")
-        assert quantized["configuration"]["settings"]["seed"] == k
+        quantized = stamp.read(finished / "out" / WITH / f"seed{k}" / "quantize")
+        assert quantized.configuration["recipe"]["seed"] == k
 
 
 def test_a_second_run_does_nothing_again(copied, no_training):
@@ -75,7 +81,7 @@ def test_a_second_run_does_nothing_again(copied, no_training):
 
 
 def test_an_interrupted_seed_goes_on_and_ends_the_same(finished, tmp_path, monkeypatch):
-    real, seen = seeds.training.train, []
+    real, seen = training.train, []
 
     def interrupted(task, data, method, settings, folder, progress):
         def stopping(done, total):
@@ -89,11 +95,11 @@ def test_an_interrupted_seed_goes_on_and_ends_the_same(finished, tmp_path, monke
 
     backbone = finished / "out" / "backbone" / "backbone.keras"
     chosen = options(tmp_path, weights=backbone, seeds=(1,), only=WITH)
-    monkeypatch.setattr(seeds.training, "train", interrupted)
+    monkeypatch.setattr(training, "train", interrupted)
     with pytest.raises(Stop):
         run("tiny", chosen, QUIET)
-    assert stage.kept(tmp_path / "out" / WITH / "seed1" / "train") is None
-    monkeypatch.setattr(seeds.training, "train", watched)
+    assert not (tmp_path / "out" / WITH / "seed1" / "train").exists()
+    monkeypatch.setattr(training, "train", watched)
     run("tiny", chosen, QUIET)
     assert min(seen) == 2  # the first epoch was not trained again
     pairs = zip(
@@ -117,34 +123,37 @@ def test_a_training_with_another_configuration_is_refused_and_kept(copied, no_tr
 
 def test_a_seed_that_another_process_holds_is_left_to_it(copied, no_training):
     folder = copied / "out" / WITH / "seed2"
-    shutil.rmtree(folder / "test")
-    with stage.held(folder) as mine:
-        assert mine
+    shutil.rmtree(folder / "evaluate")
+    with Run(folder).lock():
         run("tiny", options(copied), QUIET)
-    assert not (folder / "test").exists()
-    assert entry(copied)["left_out"] == [{"variant": WITH, "seed": 2, "reason": "not finished: no test"}]
+    assert not (folder / "evaluate").exists()
+    assert entry(copied)["left_out"] == [{"variant": WITH, "seed": 2, "reason": "not finished: no evaluate"}]
     assert [seed["seed"] for seed in entry(copied)["variants"][WITH]["seeds"]] == [1]
     run("tiny", options(copied), QUIET)
     assert [seed["seed"] for seed in entry(copied)["variants"][WITH]["seeds"]] == [1, 2]
 
 
 def test_thresholds_are_written_before_a_test_sample_is_answered(copied, no_training, monkeypatch):
-    folder, real, order = copied / "out" / WITH / "seed1", answers.answer, []
-    for name in ("validation", "test"):
+    folder, order = copied / "out" / WITH / "seed1", []
+    for name in ("model", "thresholds", "verify", "evaluate"):
         shutil.rmtree(folder / name)
-    (folder / "calibration.json").unlink()
-
-    def watched(pair, split, *rest, **named):
-        order.append((split.name, (folder / "calibration.json").is_file()))
-        return real(pair, split, *rest, **named)
-
-    monkeypatch.setattr(answers, "answer", watched)
+    for module, name in ((answers, "answer"), (learning, "answer"), (judging, "answer"), (judging, "record")):
+        monkeypatch.setattr(module, name, watched(getattr(module, name), folder / "thresholds", order))
     run("tiny", options(copied, seeds=(1,), only=WITH), QUIET)
-    assert order == [("validation", False)] * 2 + [("test", True)] * 2
+    assert order == [False] * 2 + [True] * 2  # validation by both models, then test
+    assert entry(copied)["variants"][WITH]["seeds"][0]["chosen_before_test"]
+
+
+def watched(real, folder, order):
+    def noted(*arguments, **named):
+        order.append(folder.exists())
+        return real(*arguments, **named)
+
+    return noted
 
 
 def test_another_confidence_recalibrates_without_new_answers_and_says_so(copied, no_training):
-    trace = copied / "out" / WITH / "seed1" / "test" / "trace.npz"
+    trace = copied / "out" / WITH / "seed1" / "evaluate" / "test.npz"
     before = trace.stat().st_mtime_ns
     run("tiny", options(copied, confidence=0.8), QUIET)
     assert trace.stat().st_mtime_ns == before
@@ -163,20 +172,27 @@ def test_a_bit_that_is_not_the_oracles_is_an_error(field, copied, no_training, m
         return replace(trace, **{field: wrong})
 
     folder = copied / "out" / WITH / "seed1"
-    shutil.rmtree(folder / "test")
+    shutil.rmtree(folder / "verify")
     monkeypatch.setattr(reference, "tflm_trace", planted)
     with pytest.raises(AnswerIsNo, match="differ from the oracle"):
         run("tiny", options(copied, seeds=(1,), only=WITH), QUIET)
-    assert stage.kept(folder / "test") is None
+    assert not (folder / "verify").exists()
 
 
 def test_answers_are_the_oracles_on_every_sample(finished):
     folder = finished / "out" / WITH / "seed1"
-    pair, plain = answers.models(folder / "int8", "tiny", TINY.classes, specs(("early", "final")))
-    for model, file in ((pair, "trace.npz"), (plain, "backbone.npz")):
+    pair, plain = pairs.read(folder / "model"), pairs.plain(folder / "model" / pairs.BACKBONE)
+    for model, file in ((pair, judging.TEST), (plain, judging.BACKBONE_TEST)):
         inputs = answers.quantized(DATA.test, model.graph.input)
         expected = reference.tflm_trace(model.content, model.reading, inputs, model.limits)
-        assert np.array_equal(Trace.load(folder / "test" / file).logits, expected.logits)
+        assert np.array_equal(Trace.load(folder / "evaluate" / file).logits, expected.logits)
+
+
+def test_a_seed_is_a_run_that_every_verb_takes(copied, no_training):
+    folder = str(copied / "out" / WITH / "seed1")
+    done = CliRunner().invoke(main, ["report", folder])
+    assert done.exit_code == 0, done.output
+    assert "accuracy" in done.output
 
 
 def test_a_report_alone_needs_no_data_and_leaves_other_tasks_as_they_are(copied, no_training, tmp_path):
@@ -193,7 +209,7 @@ def test_the_document_follows_from_results_json_alone(finished):
 
 
 def test_seeds_of_another_configuration_are_left_out_and_named(copied):
-    path = copied / "out" / WITHOUT / "seed2" / "train" / "config.json"
+    path = copied / "out" / WITHOUT / "seed2" / "train" / ".stamp"
     edit(path, "configuration", "settings", "batch", to=99)
     run("tiny", options(copied, report_only=True), QUIET)
     variant = entry(copied)["variants"][WITHOUT]
@@ -202,7 +218,7 @@ def test_seeds_of_another_configuration_are_left_out_and_named(copied):
     assert left == {"variant": WITHOUT, "seed": 2, "reason": "trained with another configuration"}
 
 
-@pytest.mark.parametrize("stage_name", ["train", "validation", "test"])
+@pytest.mark.parametrize("stage_name", ["train", "model", "firmware"])
 def test_a_seed_whose_parts_do_not_belong_together_is_named_and_not_reported(stage_name, copied):
     folder = copied / "out" / WITH
     shutil.rmtree(folder / "seed2" / stage_name)
@@ -210,7 +226,7 @@ def test_a_seed_whose_parts_do_not_belong_together_is_named_and_not_reported(sta
     run("tiny", options(copied, report_only=True), QUIET)
     assert [seed["seed"] for seed in entry(copied)["variants"][WITH]["seeds"]] == [1]
     (left,) = entry(copied)["left_out"]
-    assert left == {"variant": WITH, "seed": 2, "reason": "its stages do not belong together"}
+    assert left == {"variant": WITH, "seed": 2, "reason": "its steps do not belong together"}
 
 
 def test_without_the_tools_instructions_are_left_out_and_the_document_says_so(copied, no_training, monkeypatch):
@@ -218,7 +234,7 @@ def test_without_the_tools_instructions_are_left_out_and_the_document_says_so(co
         raise ToolMissing(f"{name} is not installed.", "Install it.")
 
     for name in (WITH, WITHOUT):
-        shutil.rmtree(copied / "out" / name / damage.INSTRUCTIONS, ignore_errors=True)
+        shutil.rmtree(copied / "out" / name / instructions.FOLDER, ignore_errors=True)
     monkeypatch.setattr(instructions.toolchain, "require", missing)
     run("tiny", options(copied), QUIET)
     assert entry(copied)["variants"][WITH]["instructions"] is None
@@ -233,6 +249,36 @@ def test_pictures_are_small_and_equal_for_equal_results(copied):
     assert len(before) >= 2
     assert before == {path: path.read_bytes() for path in kinds}
     assert all(len(content) < 120_000 for content in before.values())
+
+
+def as_trecx_0_1_left_it(folder: Path) -> None:
+    """Make the folders of a reproduction what the first version made of them."""
+    for trained in (folder / "backbone", *folder.glob("*/seed*/train")):
+        kept = json.loads((trained / ".stamp").read_text())
+        old = {"sha256": stamp.digest(kept["configuration"]), **{k: kept[k] for k in ("configuration", "about")}}
+        (trained / "config.json").write_text(json.dumps(old))
+        (trained / ".stamp").unlink()
+        (trained.parent / "run.json").unlink(missing_ok=True)
+        for newer in ("quantize", "model", "thresholds", "firmware", "verify", "evaluate"):
+            shutil.rmtree(trained.parent / newer, ignore_errors=True)
+
+
+def test_trainings_of_the_first_version_are_gone_on_with(copied, no_training):
+    before = entry(copied)["variants"]
+    as_trecx_0_1_left_it(copied / "out")
+    with pytest.raises(TrecxError, match=r"holds trainings of trecx 0\.1"):
+        run("tiny", options(copied, report_only=True), QUIET)
+    run("tiny", options(copied), QUIET)
+    assert entry(copied)["variants"] == before
+
+
+def test_a_damaged_training_of_the_first_version_is_kept_and_named(copied, no_training):
+    as_trecx_0_1_left_it(copied / "out")
+    config = copied / "out" / WITH / "seed1" / "train" / "config.json"
+    edit(config, "configuration", "task", to="other")
+    with pytest.raises(TrecxError, match=r"seed1/train is damaged: \.stamp is missing"):
+        run("tiny", options(copied), QUIET)
+    assert (config.parent / "model.keras").is_file()
 
 
 def test_an_empty_folder_has_nothing_to_report(tmp_path):

@@ -26,55 +26,28 @@ def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def without(*keys: str):
-    def cut(path: Path) -> None:
-        found = json.loads(path.read_text())
-        inner = found
-        for key in keys[:-1]:
-            inner = inner[key]
-        del inner[keys[-1]]
-        path.write_text(json.dumps(found))
-
-    return cut
-
-
-def with_value(*keys: str, to: object):
-    return lambda path: edit(path, *keys, to=to)
-
-
-def one_row_lost(path: Path) -> None:
-    edit(path, "chosen", to=json.loads(path.read_text())["chosen"][1:])
+def edited(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b" ")
 
 
 TRAININGS = [
-    ("train/config.json", half),
-    ("train/config.json", Path.unlink),
-    ("train/config.json", without("sha256")),
-    ("train/config.json", without("about")),
-    ("train/config.json", without("about", "splits", "calibration")),
-    ("train/config.json", without("configuration", "settings")),
+    ("train/.stamp", half),
+    ("train/.stamp", Path.unlink),
     ("train/model.keras", half),
     ("train/backbone.keras", Path.unlink),
-    ("train/float_scores.npz", half),
-    ("../../backbone/config.json", half),
+    ("train/float_scores.npz", edited),
+    ("../../backbone/.stamp", half),
 ]
-SHORT_STAGES = [
-    ("int8/config.json", without("configuration")),
-    ("int8/tiny.tflite", Path.unlink),
-    ("int8/tiny.tflite", half),
-    ("int8/backbone.tflite", half),
-    ("validation/trace.npz", Path.unlink),
-    ("validation/config.json", with_value("about", to="nothing")),
-    ("test/trace.npz", Path.unlink),
-    ("test/backbone.npz", half),
-    ("test/config.json", without("about", "scales")),
-    ("test/config.json", with_value("about", "macs", to=[])),
-    ("test/config.json", with_value("about", "backbone_macs", to=0)),
-    ("calibration.json", half),
-    ("calibration.json", without("chosen")),
-    ("calibration.json", with_value("chosen", to=[])),
-    ("calibration.json", with_value("chosen", to=[{}])),
-    ("calibration.json", one_row_lost),
+SHORT_STEPS = [
+    ("quantize/.stamp", half),
+    ("quantize/tiny.tflite", Path.unlink),
+    ("model/tiny.tflite", half),
+    ("model/exits.json", edited),
+    ("model/validation.npz", Path.unlink),
+    ("thresholds/thresholds.json", edited),
+    ("verify/verify.json", half),
+    ("evaluate/test.npz", Path.unlink),
+    ("evaluate/backbone_test.npz", half),
 ]
 
 
@@ -84,7 +57,7 @@ def damaged(folder: Path, file: str, change) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("file", "change"), [*TRAININGS, *SHORT_STAGES])
+@pytest.mark.parametrize(("file", "change"), [*TRAININGS, *SHORT_STEPS])
 def test_what_is_damaged_is_named_and_nothing_is_reported(file, change, copied):
     shutil.rmtree(copied / "docs")
     path = damaged(copied, file, change)
@@ -104,11 +77,11 @@ def test_a_damaged_training_is_left_to_the_person(file, change, copied, no_train
     assert before == {one: one.read_bytes() for one in path.parent.iterdir()}
 
 
-def test_a_damaged_stage_is_made_again(copied, no_training):
+def test_a_damaged_step_is_made_again(copied, no_training):
     before = entry(copied)["variants"][WITH]["seeds"]
-    for file, change in (("int8/tiny.tflite", half), ("calibration.json", half), ("test/trace.npz", Path.unlink)):
-        damaged(copied, file, change)
-    (copied / "out" / WITH / "seed2" / "validation" / "trace.npz").write_bytes(b"nothing")
+    for file in ("quantize/tiny.tflite", "thresholds/thresholds.json", "evaluate/test.npz"):
+        damaged(copied, file, half)
+    (copied / "out" / WITH / "seed2" / "model" / "validation.npz").write_bytes(b"nothing")
     run("tiny", options(copied), QUIET)
     late = {"chosen_before_test": False}  # the calibration of seed 1 is new
     assert entry(copied)["variants"][WITH]["seeds"] == [before[0] | late, before[1]]
@@ -126,7 +99,7 @@ def test_results_of_another_task_that_are_damaged_stop_the_report(copied):
 
 @pytest.mark.parametrize("change", [{"confidence": 0.8}, {"against": "final"}])
 def test_thresholds_chosen_otherwise_for_some_seeds_are_refused_before_they_are_chosen(change, copied, no_training):
-    path = copied / "out" / WITH / "seed1" / "calibration.json"
+    path = copied / "out" / WITH / "seed1" / "thresholds" / "thresholds.json"
     before = path.read_bytes(), (copied / "docs" / "results.json").read_bytes()
     with pytest.raises(TrecxError) as refused:
         run("tiny", options(copied, seeds=(1,), only=WITH, **change), QUIET)
@@ -138,10 +111,10 @@ def test_thresholds_chosen_otherwise_for_some_seeds_are_refused_before_they_are_
 @pytest.mark.parametrize(
     ("file", "keys", "value"),
     [
-        ("calibration.json", ("from", "against"), "final"),
-        ("train/config.json", ("configuration", "weights", "weights"), "0" * 64),
-        ("train/config.json", ("configuration", "weights", "teacher"), "0" * 64),
-        ("train/config.json", ("configuration", "data", "train"), "0" * 64),
+        ("thresholds/.stamp", ("configuration", "against"), "final"),
+        ("train/.stamp", ("configuration", "weights", "weights"), "0" * 64),
+        ("train/.stamp", ("configuration", "weights", "teacher"), "0" * 64),
+        ("train/.stamp", ("configuration", "data", "train"), "0" * 64),
     ],
 )
 def test_seeds_of_different_experiments_are_not_reported_as_one(file, keys, value, copied):
@@ -155,7 +128,7 @@ def test_seeds_of_different_experiments_are_not_reported_as_one(file, keys, valu
 
 def test_a_pair_with_different_settings_is_not_compared(copied):
     for k in (1, 2):
-        path = copied / "out" / WITHOUT / f"seed{k}" / "train" / "config.json"
+        path = copied / "out" / WITHOUT / f"seed{k}" / "train" / ".stamp"
         edit(path, "configuration", "settings", "epochs", to=3)
     with pytest.raises(TrecxError, match="epochs is 2 with early view, 3 without early view"):
         run("tiny", options(copied, report_only=True), QUIET)

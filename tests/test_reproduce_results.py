@@ -1,6 +1,6 @@
 """Statistics, figures and the document of a reproduction, against numbers worked out by hand."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from trecx.decision import MaxScore
 from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn.settings import settings_for
-from trecx.studies.reproduce import figures, markdown, pictures, results, stage, statistics
+from trecx.stamp import told
+from trecx.studies.reproduce import figures, markdown, pictures, results, statistics
 from trecx.studies.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, as_written, order, seeds, variants
 
 TASK = TASKS[0]
@@ -59,8 +60,8 @@ def seed(number: int, final: float, saving: float, loss: float, never: bool = Fa
 
 
 def variant(name: str, found: list[dict]) -> dict:
-    attachment = stage.told(next(v.attachment for v in variants(TASK) if v.name == name))
-    settings = stage.told(settings_for(TASK, Path("reference.h5")))
+    attachment = told(next(v.attachment for v in variants(TASK) if v.name == name))
+    settings = told(settings_for(TASK, Path("reference.h5")))
     return {
         "title": {WITH: "with early view", WITHOUT: "without early view"}[name],
         "configuration": {
@@ -168,10 +169,10 @@ def test_a_realised_loss_is_counted_sample_by_sample(limit):
         logits[np.arange(60), k, (labels + wrong[:, k]) % 3] = 40
     logits[::4, 0] = 0  # undecided: the sum is three times a sure one's
     trace = Trace(logits, logits, np.zeros(60, np.uint8), labels)
-    about = {"scales": [0.2], "macs": [50, 110], "backbone_macs": 100}
+    model = figures.Model((MaxScore(0.2),), (50, 110), 100)
     keys = ("confidence", "reference", "threshold", "bound", "samples", "loss", "exit_rate")
     reference = np.arange(60) % 10 != 0
-    found = figures._realised(dict.fromkeys(keys) | {"limit": limit, "points": 1.0}, trace, reference, about)
+    found = figures._realised(dict.fromkeys(keys) | {"limit": limit, "points": 1.0}, trace, reference, model)
 
     early = np.zeros(60, bool) if limit == 0 else np.arange(60) % 4 != 0
     right = np.where(early, ~wrong[:, 0] & early, ~wrong[:, 1])
@@ -185,11 +186,11 @@ def test_a_realised_loss_is_counted_sample_by_sample(limit):
 def test_a_sample_at_the_very_limit_leaves():
     logits = np.array([[[9, 0], [0, 9]], [[8, 0], [0, 9]]], np.int8)
     trace = Trace(logits, logits, np.zeros(2, np.uint8), np.zeros(2, np.int32))
-    about = {"scales": [0.1], "macs": [1, 2], "backbone_macs": 2}
+    model = figures.Model((MaxScore(0.1),), (1, 2), 2)
     keys = ("confidence", "reference", "threshold", "bound", "samples", "loss", "exit_rate")
     for limit, leave in zip(MaxScore(0.1).statistic(logits[:, 0]), (0.5, 1.0), strict=True):
         chosen = dict.fromkeys(keys) | {"limit": int(limit), "points": 1.0}
-        assert figures._realised(chosen, trace, np.ones(2, bool), about)["exit_rate"] == leave
+        assert figures._realised(chosen, trace, np.ones(2, bool), model)["exit_rate"] == leave
 
 
 def test_float_scores_are_swept_like_every_threshold_by_itself():
@@ -266,32 +267,6 @@ def test_published_cuts_are_those_of_the_published_costs(name):
     for known in (paper, *results.published(name)["traces"]):
         cuts = [known["cut"][key] for key in sorted(known["cut"])]
         assert cuts == sorted(cuts)
-
-
-@dataclass(frozen=True)
-class Choice:
-    kept: int
-    added: float = 0.5
-
-
-def test_a_configuration_agrees_only_with_its_own():
-    assert stage.differences({"c": {"kept": 1, "added": 0.5}}, {"c": Choice(1)}) == []
-    assert stage.differences({"c": {"kept": 2, "added": 0.5}}, {"c": Choice(1)}) == ["c.kept is 2, now 1"]
-    assert stage.differences({"c": {"kept": 1, "gone": 3}}, {"c": Choice(1)}) == ["c.gone is no longer known"]
-    assert stage.differences({"a": [1, 2]}, {"a": (1, 3)}) == ["a is [1, 2], now [1, 3]"]
-    assert stage.differences({}, {"a": 1}) == ["a is null, now 1"]
-
-
-def test_a_field_that_is_new_may_have_its_default_only():
-    assert stage.differences({"c": {"kept": 1}}, {"c": Choice(1)}) == []
-    assert stage.differences({"c": {"kept": 1}}, {"c": Choice(1, 0.7)}) == ["c.added is null, now 0.7"]
-
-
-def test_a_folder_is_held_by_one_at_a_time(tmp_path):
-    with stage.held(tmp_path / "a") as mine, stage.held(tmp_path / "a") as other, stage.held(tmp_path / "b") as third:
-        assert (mine, other, third) == (True, False, True)
-    with stage.held(tmp_path / "a") as again:
-        assert again
 
 
 @pytest.mark.parametrize(

@@ -1,50 +1,63 @@
 """The figures of one seed, from its answers to validation and test samples."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trecx.decision import exit_taken
-from trecx.decision.max_score import MaxScore
+from trecx import documents, pipeline
+from trecx.decision import Criterion, exit_taken
+from trecx.judge import report
 from trecx.judge.calibrate import paired_interval
 from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
+from trecx.judge.verify import Verification
 from trecx.learn.train import SCORES
-from trecx.studies.reproduce.damage import BACKBONE_TRACE, CALIBRATION, TEST, TRACE, TRAIN, VALIDATION, read
+from trecx.run import Run
+from trecx.steps import pair as pairs
+from trecx.steps.judging import BACKBONE_TEST, TEST
+from trecx.steps.learning import BACKBONE_VALIDATION, VALIDATION
+from trecx.steps.proof import RESULT
 from trecx.studies.reproduce.plan import POINTS
-from trecx.studies.reproduce.stage import kept
+from trecx.studies.reproduce.seed import CHOSEN
+from trecx.studies.reproduce.together import THRESHOLDS
 
 # Where curves are kept: shares that leave early, and points lost against the backbone.
 RATES = tuple(round(0.02 * k, 2) for k in range(51))
 LOST = tuple(round(0.1 * k, 1) for k in range(51))
 
 
-def of(folder: Path, number: int) -> dict[str, Any]:
+def of(run: Run, number: int) -> dict[str, Any]:
     """All figures of a complete seed, for results.json; accuracies and savings are shares, losses are points."""
-    trained, test = kept(folder / TRAIN), kept(folder / TEST)
-    calibration = read(folder / CALIBRATION)
-    assert trained is not None and test is not None
-    about = test["about"]
-    names, macs, backbone_macs = about["exits"], about["macs"], about["backbone_macs"]
-    trace, plain = Trace.load(folder / TEST / TRACE), Trace.load(folder / TEST / BACKBONE_TRACE)
-    validation = Trace.load(folder / VALIDATION / TRACE)
-    validated = Trace.load(folder / VALIDATION / BACKBONE_TRACE)
+    trained, paired, tested = (run.folder(pipeline.folder(step)) for step in ("train", "calibrate", "evaluate"))
+    stamp = run.stamp("train")
+    assert stamp is not None
+    pair, alone = pairs.read(paired), pairs.plain(paired / pairs.BACKBONE)
+    names, macs, backbone_macs = [exit_.name for exit_ in pair.exits.exits], pair.macs, alone.macs[-1]
+    trace, plain = Trace.load(tested / TEST), Trace.load(tested / BACKBONE_TEST)
+    validation, validated = Trace.load(paired / VALIDATION), Trace.load(paired / BACKBONE_VALIDATION)
+    chosen = documents.read(run.folder(THRESHOLDS) / CHOSEN)
     reference = plain.right()[:, -1]
-    scores = _float_scores(folder / TRAIN / SCORES)
-    swept = sweep(trace, _decisions(about))
+    scores = _float_scores(trained / SCORES)
+    model = Model(pair.decisions, macs, backbone_macs)
+    swept = sweep(trace, pair.decisions)
     curve = _Curve(swept.accuracy, swept.mean_cost(macs), swept.exit_rate)
     return {
         "seed": number,
-        "sha256": {"training": trained["sha256"], **test["configuration"]["models"]},
-        "proven_samples": about["proven"],
+        "sha256": {
+            "training": stamp.sha256,
+            "model": pair.exits.model_sha256,
+            "backbone": alone.exits.model_sha256,
+        },
+        "proven_samples": _proven(run),
         "macs": {"backbone": backbone_macs, **dict(zip(names, macs, strict=True))},
         "float": {name: _share(scores[name].argmax(-1) == scores["labels"]) for name in ("backbone", *names)},
         "int8": _accuracies(names, trace, plain),
         "int8_validation": _accuracies(names, validation, validated),
-        "chosen_before_test": calibration["before_test"],
-        "calibrated": [_realised(one, trace, reference, about) for one in calibration["chosen"]],
+        "chosen_before_test": chosen["before_test"],
+        "calibrated": [_realised(one, trace, reference, model) for one in chosen["chosen"]],
         "chosen_on_test": {
             "int8": [curve.cheapest(_share(reference), points, backbone_macs) for points in POINTS],
             "float": _float_on_test(scores, names, macs, backbone_macs),
@@ -57,9 +70,10 @@ def of(folder: Path, number: int) -> dict[str, Any]:
     }
 
 
-def _decisions(about: dict[str, Any]) -> tuple[MaxScore, ...]:
-    """How the early exits decide."""
-    return tuple(MaxScore(scale) for scale in about["scales"])
+def _proven(run: Run) -> int:
+    """How many test samples the C answered as the oracle did, bit by bit."""
+    proven = report.kept(tuple[Verification, ...], run.folder("verify") / RESULT) or ()
+    return next(one.samples for one in proven if one.inputs == "test samples")
 
 
 class _Curve:
@@ -79,14 +93,23 @@ class _Curve:
         return found | {"accuracy": float(self.accuracy[k])}
 
 
-def _realised(chosen: dict[str, Any], trace: Trace, reference: np.ndarray, about: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Model:
+    """How the early exits of a model decide, and the MACs to each exit's answer and of the backbone alone."""
+
+    decisions: tuple[Criterion, ...]
+    macs: tuple[int, ...]
+    backbone_macs: int
+
+
+def _realised(chosen: dict[str, Any], trace: Trace, reference: np.ndarray, model: Model) -> dict[str, Any]:
     """A calibrated threshold, and what it does on test samples."""
-    decisions = _decisions(about)
+    decisions = model.decisions
     taken = exit_taken(trace.decided(decisions), (chosen["limit"],) * len(decisions), trace.exits)
     right = trace.right()[np.arange(len(trace)), taken]
     only_reference, only_exits = int((reference & ~right).sum()), int((right & ~reference).sum())
     low, high = paired_interval(only_reference, only_exits, len(trace))
-    macs = float(np.asarray(about["macs"])[taken].mean())
+    macs = float(np.asarray(model.macs)[taken].mean())
     keys = ("points", "confidence", "reference", "threshold", "limit", "bound", "samples")
     return {key: chosen[key] for key in keys} | {
         "validation_loss": chosen["loss"],
@@ -96,7 +119,7 @@ def _realised(chosen: dict[str, Any], trace: Trace, reference: np.ndarray, about
         "accuracy": _share(right),
         "exit_rate": _share(taken < trace.exits - 1),
         "macs": macs,
-        "saving": 1 - macs / about["backbone_macs"],
+        "saving": 1 - macs / model.backbone_macs,
     }
 
 

@@ -1,26 +1,26 @@
-"""A task with its data, and the hashes by which stages know what they were made from."""
+"""A task with its data, and the hashes by which steps know what they were made from."""
 
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlperf_tiny.task import Data, Split, Task
 from trecx import __version__
-from trecx.stamp import content
+from trecx.settings import Settings
 from trecx.steps.learning import PACKAGES
 
 
 @dataclass(frozen=True)
 class Material:
-    """A task with its data."""
+    """A task with its data, and the settings that every run on them has."""
 
     task: Task
     data: Data
+    settings: Settings
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -48,8 +48,3 @@ def split_sha256(split: Split) -> str:
     for part in (split.x, split.y):
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
-    return content(path)

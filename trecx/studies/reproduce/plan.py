@@ -49,11 +49,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to attach exits; `name` is its folder and its key in results.json."""
+    """One way to attach exits: an `exit` that the task names, None its first, with or without early view.
+
+    `name` is its folder and its key in results.json.
+    """
 
     name: str
     title: str
     attachment: Attachment
+    exit: str | None = None
+    early_view: bool = True
 
 
 def variants(task: Task) -> tuple[Variant, ...]:
@@ -62,11 +67,12 @@ def variants(task: Task) -> tuple[Variant, ...]:
     A task that names no exit as the paper's is reproduced with its first; one without early view is one variant.
     """
     named = {one.name: one for one in task.attachments}
-    base = attachment(task, PAPER if PAPER in named else None)
-    found = [] if base.view is None else [Variant(WITH, TITLES[WITH], base)]
-    found.append(Variant(WITHOUT, TITLES[WITHOUT], replace(base, view=None)))
+    exit_ = PAPER if PAPER in named else None
+    base = attachment(task, exit_)
+    found = [] if base.view is None else [Variant(WITH, TITLES[WITH], base, exit_)]
+    found.append(Variant(WITHOUT, TITLES[WITHOUT], replace(base, view=None), exit_, early_view=False))
     if BEST in named and named[BEST] is not base:
-        found.append(Variant(FOUND, TITLES[FOUND], attachment(task, BEST)))
+        found.append(Variant(FOUND, TITLES[FOUND], attachment(task, BEST), BEST))
     return tuple(found)
 
 

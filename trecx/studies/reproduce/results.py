@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mlperf_tiny.task import Task
-from trecx import exits as door
+from trecx import documents
 from trecx.errors import TrecxError
 from trecx.learn.train import BACKBONE as BACKBONE_WEIGHTS
-from trecx.run import write_json
-from trecx.studies.reproduce import figures, markdown, together
-from trecx.studies.reproduce.damage import INSTRUCTIONS, TRAIN, misshapen, problems
+from trecx.run import Run, write_json
+from trecx.stamp import Stamp
+from trecx.studies.reproduce import figures, first_version, instructions, markdown, together
 from trecx.studies.reproduce.plan import (
     BACKBONE,
     OBSERVED,
@@ -29,8 +29,8 @@ from trecx.studies.reproduce.plan import (
     as_written,
     variants,
 )
-from trecx.studies.reproduce.stage import ANOTHER, alike, kept
 from trecx.studies.reproduce.statistics import Summary, summary, verdict
+from trecx.studies.reproduce.together import ANOTHER
 
 FORMAT, FILE = "trecx-results/1", "results.json"
 PUBLISHED = Path(__file__).with_name("published.json")
@@ -44,28 +44,28 @@ def collect(task: Task, out: Path, name: str) -> Entry:
     Raises TrecxError where there is none, where something is damaged, and where the seeds are not one experiment.
     """
     seeds = together.seeds(out)
-    beside = [out / BACKBONE, *(out / variant / INSTRUCTIONS for variant in TITLES)]
-    wrong = [f"{folder} is damaged: {'; '.join(lines)}." for folder in beside if (lines := problems(folder))]
-    if wrong := [*wrong, *together.damage(seeds)]:
+    if any(first_version.left(seed.folder, "train") for seed in seeds):
+        problem = f"{out} holds trainings of trecx 0.1, and what this version makes of them is not there yet."
+        raise TrecxError(problem, "Leave out --report-only: they are gone on with, not trained again.")
+    beside = [out / BACKBONE, *(out / variant / instructions.FOLDER for variant in TITLES)]
+    if wrong := together.damage([*beside, *together.folders(seeds)]):
         raise TrecxError(wrong, "Without --report-only it is made again; a training only after you have deleted it.")
-    reasons = {seed: together.unfinished(seed.folder) for seed in seeds}
+    reasons = {seed: together.unfinished(seed.run) for seed in seeds}
     complete = [seed for seed in seeds if reasons[seed] is None]
     if not complete:
         raise TrecxError(f"{out} holds no complete seed.", "Leave out --report-only to train them.")
     terms = together.require_one(complete)
     if terms["task"] != task.name:
         raise TrecxError(f"{out} holds trainings of {terms['task']}, not of {task.name}.", "Choose another --out.")
-    groups = {v: of for v in TITLES if (of := {s.number: s.folder for s in complete if s.variant == v})}
+    groups = {v: of for v in TITLES if (of := {s.number: s.run for s in complete if s.variant == v})}
     found = {variant: _variant(out / variant, variant, of) for variant, of in groups.items()}
     _require_one_recipe(found)
     reasons |= {s: OTHER_SETTINGS for s in complete if s.number in found[s.variant]["left_out"]}
-    trained = _trained_backbone(out / BACKBONE, complete[0].folder)
-    document = kept(complete[0].folder / TRAIN)
-    assert document is not None
+    trained = _trained_backbone(Run(out), _trained(complete[0].run))
     return {
         "title": task.title,
         "commands": commands(task, name, found, terms, trained is not None),
-        **document["about"],
+        **_trained(complete[0].run).about,
         "backbone": trained,
         "variants": found,
         "left_out": [{"variant": s.variant, "seed": s.number, "reason": why} for s, why in reasons.items() if why],
@@ -74,24 +74,32 @@ def collect(task: Task, out: Path, name: str) -> Entry:
     }
 
 
-def _variant(folder: Path, name: str, of: dict[int, Path]) -> Entry:
+def _trained(run: Run) -> Stamp:
+    """The stamp of a complete seed's training."""
+    found = run.stamp("train")
+    assert found is not None
+    return found
+
+
+def _variant(folder: Path, name: str, of: dict[int, Run]) -> Entry:
     """One variant of complete seeds, by number: its configuration, the seeds of it, and their summary."""
-    trained = {n: kept(seed / TRAIN) for n, seed in of.items()}
+    trained = {n: _trained(seed) for n, seed in of.items()}
     groups: list[list[int]] = []
-    for number, document in trained.items():
-        group = next((g for g in groups if alike(_common(trained[g[0]]), _common(document))), None)
+    for number, stamp in trained.items():
+        group = next((g for g in groups if _alike(_common(trained[g[0]]), _common(stamp))), None)
         groups.append([number]) if group is None else group.append(number)
     chosen = max(groups, key=len)
     seeds = [figures.of(of[n], n) for n in chosen]
-    counted = kept(folder / INSTRUCTIONS)
-    models = [seed["sha256"]["model"] for seed in seeds]
-    current = counted is not None and counted["configuration"]["models"]["model"] in models
+    counted = Run(folder).stamp(instructions.FOLDER)
+    current = counted is not None and counted.configuration["models"]["model"] in [
+        seed["sha256"]["model"] for seed in seeds
+    ]
     return {
         "title": TITLES[name],
         "configuration": _common(trained[chosen[0]]),
         "left_out": [n for n in trained if n not in chosen],
         "seeds": seeds,
-        "instructions": counted["about"] if counted is not None and current else None,
+        "instructions": documents.read(folder / instructions.FOLDER / instructions.COUNTED) if current else None,
         "summary": summarise(seeds),
     }
 
@@ -107,13 +115,11 @@ def _require_one_recipe(variants: dict[str, Entry]) -> None:
         raise TrecxError(f"Both variants of the pair need the same settings: {told}.", ANOTHER)
 
 
-def _trained_backbone(folder: Path, seed: Path) -> Entry | None:
-    """The configuration of the backbone in `folder`, where it is what a seed started from; None where it was given."""
-    document, started = kept(folder), kept(seed / TRAIN)
-    if document is None or started is None:
-        return None
-    own = door.sha256(folder / BACKBONE_WEIGHTS) == started["configuration"]["weights"]["weights"]
-    return document["configuration"] if own else None
+def _trained_backbone(out: Run, seed: Stamp) -> Entry | None:
+    """The configuration of the backbone in `out`, where it is what a seed started from; None where it was given."""
+    found = out.stamp(BACKBONE)
+    own = found is not None and found.outputs.get(BACKBONE_WEIGHTS) == seed.configuration["weights"]["weights"]
+    return found.configuration if found is not None and own else None
 
 
 def commands(task: Task, name: str, found: dict[str, Entry], terms: together.Terms, from_scratch: bool) -> list[str]:
@@ -130,12 +136,17 @@ def commands(task: Task, name: str, found: dict[str, Entry], terms: together.Ter
     return [f"{command} --only {name} --seeds {numbers}" for name, numbers in seeds.items()]
 
 
-def _common(document: Entry | None) -> Entry:
+def _common(trained: Stamp) -> Entry:
     """The configuration of a training without its seed."""
-    assert document is not None
-    configuration: Entry = document["configuration"]
-    settings = {key: value for key, value in configuration["settings"].items() if key != "seed"}
-    return {**configuration, "settings": settings}
+    settings = {key: value for key, value in trained.configuration["settings"].items() if key != "seed"}
+    return {**trained.configuration, "settings": settings}
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two kept configurations are the same in all that both say."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_alike(one[key], other[key]) for key in set(one) & set(other))
+    return bool(one == other)
 
 
 def summarise(seeds: Sequence[Entry]) -> Entry:
@@ -271,7 +282,8 @@ def read(docs: Path) -> dict[str, Any]:
         raise TrecxError(
             f"{path} cannot be read: {error}.", "Move it away, and every task is reported anew."
         ) from error
-    if misshapen(document, {"format": str, "tasks": dict}, FILE) or document["format"] != FORMAT:
+    shaped = isinstance(document, dict) and document.get("format") == FORMAT
+    if not shaped or not isinstance(document.get("tasks"), dict):
         raise TrecxError(f"{path} is not of format {FORMAT}.", "Move it away, and every task is reported anew.")
     return dict(document["tasks"])
 

@@ -6,27 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from trecx import exits as door
+from trecx import pipeline, stamp
 from trecx.errors import TrecxError
-from trecx.judge.trace import Trace
-from trecx.learn import train as training
-from trecx.steps.pair import BACKBONE as PLAIN
-from trecx.studies.reproduce.damage import (
-    CALIBRATION,
-    INT8,
-    TEST,
-    TRACE,
-    TRAIN,
-    VALIDATION,
-    calibration_problems,
-    problems,
-    read,
-)
+from trecx.run import Run
 from trecx.studies.reproduce.plan import TITLES
-from trecx.studies.reproduce.stage import ANOTHER, kept
 
+ANOTHER = "Choose another folder with --out, or delete what shall be trained again."
 # What differs between experiments, as it is told, with its value.
 Terms = dict[str, str | float]
 CONFIDENCE, REFERENCE = "confidence", "the reference of the thresholds"
@@ -34,15 +19,23 @@ ONE_EXPERIMENT = (
     "Seeds are reported together only where data, backbone, teacher, confidence and --against are the same. Thresholds "
     "are chosen again by naming all of these seeds, without --only; for other data or weights choose another --out."
 )
+THRESHOLDS = "thresholds"
+# The folders that a finished seed has.
+STEPS = ("train", "quantize", "calibrate", THRESHOLDS, "compile", "verify", "evaluate")
 
 
 @dataclass(frozen=True)
 class Seed:
-    """The folder of one seed of a variant."""
+    """The run of one seed of a variant."""
 
     variant: str
     number: int
     folder: Path
+
+    @property
+    def run(self) -> Run:
+        """Its run directory."""
+        return Run(self.folder)
 
 
 def seeds(out: Path) -> list[Seed]:
@@ -52,50 +45,26 @@ def seeds(out: Path) -> list[Seed]:
     return sorted(of, key=lambda seed: (list(TITLES).index(seed.variant), seed.number))
 
 
-def damage(found: Iterable[Seed]) -> list[str]:
-    """A sentence for everything of these seeds that was finished and is not whole."""
-    told = []
-    for seed in found:
-        wrong = {seed.folder / name: problems(seed.folder / name) for name in (TRAIN, INT8, VALIDATION, TEST)}
-        wrong[seed.folder] = calibration_problems(seed.folder / CALIBRATION)
-        told += [f"{folder} is damaged: {'; '.join(lines)}." for folder, lines in wrong.items() if lines]
-    return told
+def damage(folders: Iterable[Path]) -> list[str]:
+    """A sentence for every folder of a step that was finished and is not whole."""
+    found = {folder: stamp.damage(folder) for folder in folders}
+    return [f"{folder} is damaged: {'; '.join(lines)}." for folder, lines in found.items() if lines]
 
 
-def unfinished(folder: Path) -> str | None:
+def folders(found: Iterable[Seed]) -> list[Path]:
+    """The folders of all steps of these seeds."""
+    return [seed.run.folder(pipeline.folder(name)) for seed in found for name in STEPS]
+
+
+def unfinished(run: Run) -> str | None:
     """Why a seed without damage has nothing to report; None where it went all the way and its parts belong together."""
-    stages = {name: kept(folder / name) for name in (TRAIN, INT8, VALIDATION, TEST)}
-    calibration = read(folder / CALIBRATION)
-    missing = [name for name, stage in stages.items() if stage is None] + [CALIBRATION] * (calibration is None)
+    stamps = {name: run.stamp(pipeline.folder(name)) for name in STEPS}
+    missing = [name for name, one in stamps.items() if one is None]
     if missing:
         return f"not finished: no {', '.join(missing)}"
-    trained, int8, validation, test = (stage["configuration"] for stage in stages.values() if stage is not None)
-    answered = stages[VALIDATION]
-    assert answered is not None
-    files = {name: folder / TRAIN / name for name in (training.MODEL, training.BACKBONE)}
-    agree = (
-        int8["trained"] == {name: door.sha256(file) for name, file in files.items()},
-        _models(folder) == validation["models"] == test["models"],
-        calibration["from"]["validation"] == answered["sha256"],
-        test["data"] == trained["data"]["test"],
-        _same_samples(folder),
-    )
-    return None if all(agree) else "its stages do not belong together"
-
-
-def _models(folder: Path) -> dict[str, str]:
-    model = next(file for file in sorted((folder / INT8).glob("*.tflite")) if file.name != PLAIN)
-    return {"model": door.sha256(model), "backbone": door.sha256(folder / INT8 / PLAIN)}
-
-
-def _same_samples(folder: Path) -> bool:
-    """Whether float scores and int8 answers are of the same samples and exits."""
-    document = kept(folder / TEST)
-    assert document is not None
-    labels = Trace.load(folder / TEST / TRACE).labels
-    with np.load(folder / TRAIN / training.SCORES, allow_pickle=False) as file:
-        exits, known = {f"test_{name}" for name in document["about"]["exits"]}, file["test_labels"]
-        return exits <= set(file.files) and labels is not None and np.array_equal(known, labels)
+    read = [(step, sha256) for one in stamps.values() if one is not None for step, sha256 in one.reads.items()]
+    agree = all(stamp.content(run.folder(pipeline.folder(step))) == sha256 for step, sha256 in read)
+    return None if agree else "its steps do not belong together"
 
 
 def terms(configuration: dict[str, Any]) -> Terms:
@@ -118,19 +87,19 @@ def chosen(samples: str, confidence: float, against: str) -> Terms:
     return {**on, CONFIDENCE: confidence, REFERENCE: against}
 
 
-def agreed(folder: Path) -> Terms:
+def agreed(run: Run) -> Terms:
     """All of this of a seed without damage, as far as it has got."""
-    trained, answered, calibration = kept(folder / TRAIN), kept(folder / VALIDATION), read(folder / CALIBRATION)
-    found = {} if trained is None else terms(trained["configuration"])
-    if answered is not None and calibration is not None:
-        made_from = calibration["from"]
-        found |= chosen(answered["configuration"]["data"], made_from["confidence"], made_from["against"])
+    trained, thresholds = run.stamp("train"), run.stamp(THRESHOLDS)
+    found = {} if trained is None else terms(trained.configuration)
+    if thresholds is not None:
+        asked = thresholds.configuration
+        found |= chosen(asked["data"], asked["confidence"], asked["against"])
     return found
 
 
 def require_one(found: Iterable[Seed]) -> Terms:
     """The terms that all of these complete seeds share; TrecxError naming those that differ from most."""
-    of = {seed.folder: agreed(seed.folder) for seed in found}
+    of = {seed.folder: agreed(seed.run) for seed in found}
     usual = dict(Counter(tuple(one.items()) for one in of.values()).most_common(1)[0][0])
     _require_same(of, usual)
     return usual
@@ -138,9 +107,9 @@ def require_one(found: Iterable[Seed]) -> Terms:
 
 def require_joinable(others: Sequence[Seed], wanted: Terms) -> None:
     """Raise TrecxError where seeds with the wanted terms could not be reported together with these others."""
-    if wrong := damage(others):
+    if wrong := damage(folders(others)):
         raise TrecxError(wrong, ANOTHER)
-    _require_same({seed.folder: agreed(seed.folder) for seed in others}, wanted)
+    _require_same({seed.folder: agreed(seed.run) for seed in others}, wanted)
 
 
 def _require_same(found: Mapping[Path, Terms], wanted: Terms) -> None:

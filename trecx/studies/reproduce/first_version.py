@@ -1,0 +1,32 @@
+"""Trainings that trecx 0.1 finished are gone on with, because they took days; what followed from them is made anew."""
+
+from pathlib import Path
+
+from trecx import documents
+from trecx.run import FORMAT, write_json
+from trecx.settings import Settings
+from trecx.stamp import STAMP, Origin, Stamp, digest
+
+CONFIG, TEST = "config.json", "test"
+
+
+def left(folder: Path, name: str) -> bool:
+    """Whether this is a training that trecx 0.1 finished, and that was not taken over yet."""
+    return (folder / name / CONFIG).is_file() and not (folder / name / STAMP).exists()
+
+
+def take_over(folder: Path, name: str, settings: Settings | None = None) -> None:
+    """Give a finished training the stamp that it would have got today; with `settings`, its folder is then a run."""
+    trained = folder / name
+    if not left(folder, name):
+        return
+    try:
+        kept = documents.read(trained / CONFIG)
+        configuration, about = kept["configuration"], kept["about"]
+        whole = digest(configuration) == kept["sha256"] and isinstance(configuration, dict) and isinstance(about, dict)
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return
+    if whole:
+        Stamp.of(Origin(configuration), trained, about).write(trained)
+        if settings is not None and not (folder / "run.json").exists():
+            write_json(folder / "run.json", {"format": FORMAT, "settings": settings.as_json()})
