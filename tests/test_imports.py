@@ -70,4 +70,4 @@ def test_help_loads_neither_numpy_nor_any_wing():
         "print(sorted(m for m in sys.modules if m.startswith('trecx.') and m != 'trecx.cli'))\n"
     )
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert lines == ["[]", "['trecx.errors', 'trecx.options']"]
+    assert lines == ["[]", "['trecx.errors', 'trecx.options', 'trecx.settings']"]

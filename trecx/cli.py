@@ -11,31 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from trecx.errors import TrecxError
-from trecx.options import (
-    TaskName,
-    against_option,
-    confidence_option,
-    data_option,
-    early_view_option,
-    epochs_option,
-    exit_option,
-    method_option,
-    model_option,
-    name_option,
-    only_option,
-    optimize_option,
-    pixels_option,
-    points_option,
-    quantize_option,
-    run_argument,
-    samples_option,
-    seed_option,
-    tap_option,
-    taps_option,
-    target_option,
-    teacher_option,
-    weights_option,
-)
+from trecx.options import only_option, run_argument, setting, settings_of, task_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -112,42 +88,20 @@ def chosen(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != ()}
 
 
-def given_options(
-    no_early_view: bool = False, exits: str | None = None, tap: str | None = None, **options: Any
-) -> dict[str, Any]:
+def given_options(taps: str | None = None, tap: str | None = None, **options: Any) -> dict[str, Any]:
     """The options that a person gave, by the names of settings."""
-    if exits is not None and tap is not None:
+    if taps is not None and tap is not None:
         raise TrecxError("--tap means --exits with one layer.", "Give one of them.")
-    taps = tuple(name.strip() for name in exits.split(",")) if exits is not None else (tap,) if tap is not None else ()
-    if exits is not None and ("" in taps or len(set(taps)) < len(taps)):
-        raise TrecxError(f"--exits {exits!r} does not name layers, each once.", "Write --exits TAP,TAP.")
-    return chosen(early_view=False if no_early_view else None, taps=taps, **options)
+    names = tuple(name.strip() for name in taps.split(",")) if taps is not None else (tap,) if tap is not None else ()
+    if taps is not None and ("" in names or len(set(names)) < len(names)):
+        raise TrecxError(f"--exits {taps!r} does not name layers, each once.", "Write --exits TAP,TAP.")
+    return chosen(taps=names, **options)
 
 
 @main.command()
-@click.argument("task", required=False, type=TaskName())
+@click.argument("task", required=False, type=task_name())
 @click.option("--task", "own_task", metavar="FILE.py:NAME", help="Task of your own. The file is run.")
-@model_option
-@method_option
-@taps_option
-@tap_option
-@pixels_option
-@name_option
-@data_option
-@click.option("--train", is_flag=True, default=None, help="Train instead of taking the pretrained pair.")
-@weights_option
-@teacher_option
-@exit_option
-@early_view_option
-@quantize_option
-@points_option
-@confidence_option
-@against_option
-@epochs_option
-@seed_option
-@target_option
-@optimize_option
-@samples_option
+@settings_of()
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: build/NAME].")
 @reporting
 def build(task: str | None, own_task: str | None, out: Path | None, as_json: bool, **options: Any) -> None:
@@ -200,28 +154,14 @@ def verb(name: str, *options: Callable[[Command], Command], help: str) -> None:
 
     command.__doc__ = help
     decorated: Any = reporting(command)
-    for option in reversed(options):
+    for option in (settings_of(name), *reversed(options)):
         decorated = option(decorated)
     main.command(name)(run_argument(decorated))
 
 
 verb(
     "train",
-    click.option("--task", type=TaskName("FILE.py:NAME"), help="Begin a new run directory for this task."),
-    *(
-        model_option,
-        method_option,
-        taps_option,
-        tap_option,
-        pixels_option,
-        name_option,
-        data_option,
-        weights_option,
-        teacher_option,
-    ),
-    *(exit_option, early_view_option),
-    epochs_option,
-    seed_option,
+    click.option("--task", type=task_name("FILE.py:NAME"), help="Begin a new run directory for this task."),
     help="""Train the float model with its exits; an interrupted training is taken up where it stopped.
 
     \b
@@ -229,15 +169,9 @@ verb(
     trecx quantize build/kws && trecx calibrate build/kws && trecx compile build/kws && trecx verify build/kws
     """,
 )
-verb("quantize", quantize_option, help="Make the int8 model, and the int8 backbone alone to compare with.")
-verb(
-    "calibrate",
-    points_option,
-    confidence_option,
-    against_option,
-    help="Choose the exits' thresholds on the int8 model's validation scores.",
-)
-verb("verify", samples_option, only_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")
+verb("quantize", help="Make the int8 model, and the int8 backbone alone to compare with.")
+verb("calibrate", help="Choose the exits' thresholds on the int8 model's validation scores.")
+verb("verify", only_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")
 verb("evaluate", help="Judge the firmware once on the test data: accuracy, exit rate, MACs.")
 verb("report", help="Write and print the report with its curve.")
 
@@ -248,9 +182,7 @@ verb("report", help="Write and print the report with its curve.")
     "--exits", type=click.Path(path_type=Path), help="exits.json of the model; without it its output is the final exit."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory for a model [default: build/NAME].")
-@name_option
-@target_option
-@optimize_option
+@settings_of("compile")
 @reporting
 def compile_(
     source: Path, exits: Path | None, out: Path | None, name: str | None, as_json: bool, **options: Any
@@ -290,7 +222,7 @@ def compile_(
 @click.option("--variants", is_flag=True, help="Count the competing kernels of every operator instead.")
 @click.option("--host", is_flag=True, help="Time the C on this machine beside TFLM's wheel instead.")
 @click.option("--data", type=click.Path(path_type=Path), help="With --host: answer the test data in this folder.")
-@click.option("--task", type=TaskName(), help="With --data: the data's task [default: the one that exits.json names].")
+@click.option("--task", type=task_name(), help="With --data: the data's task [default: the one that exits.json names].")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.json and the picture bench.png.")
 @reporting
 def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
@@ -316,14 +248,14 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("task", type=TaskName())
-@data_option
-@weights_option
-@teacher_option
+@click.argument("task", type=task_name())
+@setting("data")
+@setting("weights")
+@setting("teacher")
 @click.option("--seeds", default="5", show_default=True, help='How many ("5"), or which ("1,3" or "4-6").')
 @click.option("--only", help="Train only this variant: with-early-view, without-early-view or trecx.")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.9, show_default=True)
-@against_option
+@setting("against")
 @click.option("--report-only", is_flag=True, help="Train nothing; write what is there.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the trainings [default: build/reproduce/TASK].")
 @click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)

@@ -23,14 +23,13 @@ Work = Callable[[Settings, Folders, Path, Step], None]
 class Rule:
     """How a step is done: `does(settings, folders, out, step)` fills the folder `out`.
 
-    It depends on all of the program that this function can reach, on `options` of the settings, on the folders of the
-    steps that it `reads`, on `files` of the person's, and where it says so on the `tools` and the `data`.
+    It depends on all of the program that this function can reach, on the settings that say so (settings.py), on the
+    folders of the steps that it `reads`, on `files` besides the user's own, and where it says so on `tools` and `data`.
     It `renews` steps before it that are out of date. A `resumable` step takes long and goes on where it was
     interrupted; one that `builds` leaves programs that will be run.
     """
 
     does: Work
-    options: tuple[str, ...]
     reads: tuple[str, ...] = ()
     files: Callable[[Settings], Iterable[Path]] = lambda _: ()
     tools: bool = False
@@ -45,31 +44,15 @@ def _weights(settings: Settings) -> list[Path]:
 
 
 RULES = {
-    "train": Rule(
-        learning.train,
-        ("task", "method", "exit", "taps", "early_view", "pixels", "seed", "epochs"),
-        files=_weights,
-        data=True,
-        resumable=True,
-    ),
-    "quantize": Rule(learning.quantize, ("name", "scheme", "seed", "epochs"), reads=("train",), resumable=True),
-    "calibrate": Rule(learning.choose_thresholds, ("points", "confidence", "against"), reads=("train", "quantize")),
-    "model": Rule(learning.take_pretrained, ("task", "exit"), files=learning.pretrained_files),
-    "compile": Rule(
-        firmware.compile_pair, ("name", "task", "targets", "optimize"), reads=("model",), tools=True, builds=True
-    ),
-    "verify": Rule(
-        proof.prove,
-        ("samples", "targets"),
-        reads=("model", "compile"),
-        tools=True,
-        data=True,
-        renews=("compile",),
-    ),
-    "evaluate": Rule(judging.judge, (), reads=("model", "compile", "train"), data=True, renews=("compile",)),
+    "train": Rule(learning.train, files=_weights, data=True, resumable=True),
+    "quantize": Rule(learning.quantize, reads=("train",), resumable=True),
+    "calibrate": Rule(learning.choose_thresholds, reads=("train", "quantize")),
+    "model": Rule(learning.take_pretrained, files=learning.pretrained_files),
+    "compile": Rule(firmware.compile_pair, reads=("model",), tools=True, builds=True),
+    "verify": Rule(proof.prove, reads=("model", "compile"), tools=True, data=True, renews=("compile",)),
+    "evaluate": Rule(judging.judge, reads=("model", "compile", "train"), data=True, renews=("compile",)),
     "report": Rule(
         judging.write_report,
-        ("task", "targets"),
         reads=("model", "compile", "verify", "evaluate"),
         renews=("compile", "verify", "evaluate"),
     ),
@@ -166,7 +149,7 @@ def origin(run: Run, name: str, settings: Settings, data: object = None) -> Orig
     `data` tells the data from others, where that is known better than by what lies in their folder.
     """
     rule = RULES[name]
-    configuration: dict[str, Any] = {option: getattr(settings, option) for option in rule.options}
+    configuration = settings.read_by(name)
     configuration["files"] = contents([*settings.own_files, *rule.files(settings)])
     there = {step: run.folder(folder(step)) for step in rule.reads}
     configuration["reads"] = {step: content(path) for step, path in there.items() if path.exists()}

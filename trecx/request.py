@@ -12,19 +12,12 @@ from trecx.console import Console
 from trecx.errors import TrecxError
 from trecx.pipeline import origin, settings_of, steps
 from trecx.run import Run
-from trecx.settings import Settings
+from trecx.settings import OPTIONS, TRAINING, Settings
 from trecx.stamp import Origin, contents
 from trecx.steps import firmware, learning, own_task, subject
 from trecx.steps.data import identity as data_identity
 from trecx.steps.data import task
 from trecx.steps.pair import BACKBONE
-
-# Options that say how to train and calibrate, and so need a training.
-OF_TRAINING = (
-    *("weights", "teacher", "method", "taps", "early_view"),
-    *("scheme", "points", "confidence", "against", "epochs", "seed"),
-)
-SPELLED = {"scheme": "--quantize", "early_view": "--no-early-view", "taps": "--exits"}
 
 
 def start(name: str | None, path: Path | None, options: dict[str, Any], console: Console) -> Run:
@@ -64,7 +57,8 @@ def asked(name: str | None, options: dict[str, Any]) -> Settings:
     chosen = task(spec).name if spec is not None else own_name(Path(model or "").stem)
     own = {"train": True} if model is not None or ":" in (spec or "") else {}
     settings = Settings(name=chosen, task=spec).changed({**own, **options})
-    unused = [SPELLED.get(o, f"--{o}") for o in OF_TRAINING if o in options and not settings.train]
+    given = [OPTIONS[name] for name in OPTIONS if name in options]
+    unused = [one.flag for one in given if set(one.steps) <= set(TRAINING) and not settings.train]
     if unused:
         raise TrecxError(f"{', '.join(unused)}: these belong to a training.", "Add --train, or leave them out.")
     check_name(settings.name)

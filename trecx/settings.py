@@ -1,7 +1,8 @@
 """What a person chose for a run; kept in `run.json`, so that every verb on the run directory finds it again."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,53 +10,194 @@ from trecx.errors import TrecxError
 
 # The folder of every step of a run, by the step's name.
 Folders = Mapping[str, Path]
+# The steps that only a run has that trains.
+TRAINING = ("train", "quantize", "calibrate")
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a person gives a setting: `flag` on the command line, which `help` explains.
+
+    `steps` read it; `trecx build` offers it, and so do the verbs `on`. A `kind` of Path names what is read there: its
+    content counts, not its name. A number is from `least` to `most`, a text one of the `choices`, or of `names`
+    where the registered ones are only known when they are imported.
+    """
+
+    flag: str
+    help: str
+    steps: tuple[str, ...]
+    on: tuple[str, ...]
+    kind: type = str
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    names: Callable[[], tuple[str, ...]] | None = None
+    metavar: str | None = None
+    default: Any = None
+
+
+def option(default: Any, flag: str, help: str, *steps: str, on: tuple[str, ...] | None = None, **more: Any) -> Any:
+    """A setting that a person may give; without `on`, the first step that reads it offers it."""
+    found = Option(
+        flag, help, steps, steps[:1] if on is None else on, default=None if default is MISSING else default, **more
+    )
+    return field(default=default, metadata={"option": found})
+
+
+def _methods() -> tuple[str, ...]:
+    from trecx.learn.exits import METHODS
+
+    return tuple(method.name for method in METHODS)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of a run.
+    """Choices of a run: what a person may say is an `option`; what is left out has its default.
 
-    `exit` names one of the task's attachments, None its first; without `early_view` the final exit keeps the backbone's
-    own head. `teacher` is a trained plain backbone whose scores guide a training.
     `task` is a registered task, `FILE.py:NAME` for one of the user's own, or None for a model of the user's own; `name`
-    names the C files. `model` is a Keras model of the user's own, which is trained on or, where it is `complete`, has
-    its exits already; `shape` is its input's, `pixels` the range in which it wants images. `method` attaches the exits;
-    `taps` are the layers that they read, in place of `exit`. `data`, `model` and `weights` are paths; `points` is the
-    accuracy that calibration may lose with `confidence`, 0.5 meaning as observed, `against` the backbone
-    alone or the own final exit ("backbone", "final"); `epochs` of training, None for the recipe's own; no `targets`
-    means the default ones; `optimize` is what kernels are chosen for, "time", "ram" or "flash"; `samples` limits
-    verification.
+    names the C files. A `model` of the user's own is trained on or, where it is `complete`, has its exits already;
+    `shape` is its input's.
     """
 
-    name: str
-    task: str | None = None
-    method: str = "trecx"
-    exit: str | None = None
-    early_view: bool = True
-    train: bool = False
-    model: str | None = None
+    name: str = option(
+        MISSING,
+        "--name",
+        "Name of the C functions and files [default: the model's file name].",
+        "quantize",
+        "compile",
+        on=("train", "compile"),
+    )
+    task: str | None = field(default=None, metadata={"steps": ("train", "model", "compile", "report")})
+    model: str | None = option(
+        None,
+        "--model",
+        "Keras model of your own: .h5, .keras or SavedModel folder. It starts from its weights.",
+        "train",
+        kind=Path,
+    )
     complete: bool = False
     shape: tuple[int, ...] = ()
-    taps: tuple[str, ...] = ()
-    pixels: str | None = None
-    data: str | None = None
-    weights: str | None = None
-    teacher: str | None = None
-    scheme: str = "ptq"
-    points: float = 1.0
-    confidence: float = 0.9
-    against: str = "backbone"
-    seed: int = 1
-    epochs: int | None = None
-    targets: tuple[str, ...] = ()
-    optimize: str = "time"
-    samples: int | None = None
+    method: str = option(
+        "trecx", "--method", "How exits attach and are trained [default: trecx].", "train", names=_methods
+    )
+    taps: tuple[str, ...] = option(
+        (),
+        "--exits",
+        "Layers of the backbone that early exits read, in place of --exit.",
+        "train",
+        metavar="TAP[,TAP...]",
+    )
+    pixels: str | None = option(
+        None,
+        "--pixels",
+        "Range of values in which the model wants images [default: 0..255].",
+        "train",
+        choices=("0..255", "0..1", "-1..1"),
+    )
+    data: str | None = option(
+        None,
+        "--data",
+        "Folder with the data, in its official layout.",
+        "train",
+        "verify",
+        "evaluate",
+        kind=Path,
+    )
+    train: bool = option(False, "--train", "Train instead of taking the pretrained pair.", kind=bool)
+    weights: str | None = option(
+        None,
+        "--weights",
+        "Trained backbone to start from: SavedModel folder, .h5 or .keras.",
+        "train",
+        kind=Path,
+    )
+    teacher: str | None = option(
+        None, "--teacher", "Trained backbone whose scores guide the training.", "train", kind=Path
+    )
+    exit: str | None = option(
+        None, "--exit", "Which of the task's exits is attached [default: its first].", "train", "model"
+    )
+    early_view: bool = option(
+        True, "--no-early-view", "The final exit keeps the backbone's own head.", "train", kind=bool
+    )
+    scheme: str = option(
+        "ptq",
+        "--quantize",
+        "After training, or quantization-aware [default: ptq].",
+        "quantize",
+        choices=("ptq", "qat"),
+    )
+    points: float = option(
+        1.0,
+        "--points",
+        "Accuracy that may be lost against the backbone alone [default: 1].",
+        "calibrate",
+        kind=float,
+        least=0,
+        most=100,
+    )
+    confidence: float = option(
+        0.9,
+        "--confidence",
+        "Confidence that no more is lost on new samples; 0.5 takes the loss as observed [default: 0.9].",
+        "calibrate",
+        kind=float,
+        least=0.5,
+        most=0.999,
+    )
+    against: str = option(
+        "backbone",
+        "--against",
+        "Thresholds are chosen against the backbone alone, or the own final exit: where the weights that training "
+        "began with have seen the validation samples [default: backbone].",
+        "calibrate",
+        choices=("backbone", "final"),
+    )
+    epochs: int | None = option(
+        None,
+        "--epochs",
+        "Epochs of each training stage [default: the recipe's].",
+        "train",
+        "quantize",
+        kind=int,
+        least=1,
+    )
+    seed: int = option(
+        1, "--seed", "Seed of everything random [default: 1].", "train", "quantize", kind=int, least=0, most=2**32 - 1
+    )
+    targets: tuple[str, ...] = option(
+        (),
+        "--target",
+        "host, cortex-m0, -m3, -m4, -m55 or riscv; may be repeated [default: host and cortex-m4].",
+        "compile",
+        "verify",
+        "report",
+    )
+    optimize: str = option(
+        "time",
+        "--optimize",
+        "What kernels and memory plan are chosen for [default: time].",
+        "compile",
+        choices=("time", "ram", "flash"),
+    )
+    samples: int | None = option(
+        None,
+        "--samples",
+        "Samples compared on the host [default: all test samples and 1,000 synthetic].",
+        "verify",
+        kind=int,
+        least=1,
+    )
 
     @property
     def own_files(self) -> tuple[Path, ...]:
         """The user's own files that say what the run is about: a task's or a model's."""
         task = [self.task.rpartition(":")[0]] if self.task and ":" in self.task else []
         return tuple(Path(path) for path in (*task, *([self.model] if self.model else [])))
+
+    def read_by(self, step: str) -> dict[str, Any]:
+        """The values that a step reads; not where its files lie."""
+        return {name: getattr(self, name) for name in _read_by(step)}
 
     def changed(self, options: dict[str, Any]) -> "Settings":
         """These settings with some replaced; paths become absolute, so that a later verb may run from elsewhere."""
@@ -78,3 +220,14 @@ class Settings:
             raise TrecxError(f"run.json: its settings are not {', '.join(sorted(known))}.", "Build into a new folder.")
         lists = {name: tuple(document.get(name, ())) for name in ("targets", "shape", "taps")}
         return cls(**{**document, **lists})
+
+
+# What a person may give, by the name of the setting.
+OPTIONS: Mapping[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings) if "option" in f.metadata}
+
+
+@cache
+def _read_by(step: str) -> tuple[str, ...]:
+    named = {name: one.steps for name, one in OPTIONS.items() if one.kind is not Path}
+    named |= {f.name: f.metadata["steps"] for f in fields(Settings) if "steps" in f.metadata}
+    return tuple(name for name, steps in named.items() if step in steps)

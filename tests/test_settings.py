@@ -1,0 +1,77 @@
+"""A setting is said once: its option, its help, and the steps that read it."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import click
+import pytest
+
+from trecx import cli, pipeline
+from trecx.run import Run
+from trecx.settings import OPTIONS, Settings
+
+PLAIN = Settings("kws", "kws")
+# What only says what the user's own model is, whose file every step reads.
+FACTS = {"complete", "shape"}
+
+
+def test_every_step_that_reads_a_setting_has_a_rule():
+    named = {step for one in OPTIONS.values() for step in one.steps}
+    assert named <= set(pipeline.RULES)
+
+
+def test_every_setting_is_read_or_says_what_the_run_is():
+    read = {name for step in pipeline.RULES for name in PLAIN.read_by(step)}
+    paths = {name for name, one in OPTIONS.items() if one.kind is Path}
+    assert {f.name for f in fields(Settings)} == read | paths | FACTS | {"train"}
+
+
+@pytest.mark.parametrize("verb", sorted({verb for one in OPTIONS.values() for verb in one.on}))
+def test_verbs_offer_what_they_read(verb):
+    offered = {param.name for param in cli.main.commands[verb].params if isinstance(param, click.Option)}
+    assert {name for name, one in OPTIONS.items() if verb in one.on} <= offered
+
+
+def test_build_offers_everything_by_its_flag():
+    flags = {flag for param in cli.main.commands["build"].params for flag in param.opts}
+    assert {one.flag for one in OPTIONS.values()} <= flags
+
+
+CHANGED = {
+    "name": "other",
+    "method": "eenet",
+    "taps": ("conv",),
+    "pixels": "0..1",
+    "exit": "best",
+    "early_view": False,
+    "scheme": "qat",
+    "points": 2.0,
+    "confidence": 0.5,
+    "against": "final",
+    "epochs": 3,
+    "seed": 7,
+    "targets": ("host",),
+    "optimize": "ram",
+    "samples": 5,
+}
+
+
+@pytest.mark.parametrize("name", sorted(CHANGED))
+def test_a_changed_setting_makes_every_step_that_reads_it_out_of_date(name, tmp_path):
+    trained = replace(PLAIN, train=True, data=str(tmp_path))
+    changed = replace(trained, **{name: CHANGED[name]})
+    run = Run(tmp_path)
+    out_of_date = {
+        step
+        for step in pipeline.RULES
+        if pipeline.origin(run, step, trained).digest != pipeline.origin(run, step, changed).digest
+    }
+    assert out_of_date == set(OPTIONS[name].steps)
+
+
+def test_where_the_data_lie_is_no_part_of_what_a_step_is_made_from(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    here, there = (replace(PLAIN, train=True, data=str(tmp_path / name)) for name in ("here", "there"))
+    digests = {pipeline.origin(Run(tmp_path), "train", one).digest for one in (here, there)}
+    assert len(digests) == 1
