@@ -19,8 +19,8 @@ from trecx.judge.calibrate import calibrate
 from trecx.judge.trace import Trace
 from trecx.settings import Settings
 from trecx.steps import learning
+from trecx.steps.learned import exits_of
 from trecx.steps.pair import read
-from trecx.steps.subject import exits_of
 
 pytest.importorskip("tf_keras")
 

@@ -13,7 +13,7 @@ from trecx import run as runs
 from trecx.cli import main
 from trecx.settings import Settings
 from trecx.stamp import Origin
-from trecx.steps import subject
+from trecx.subjects import subject
 
 
 def invoke(*arguments):
@@ -86,10 +86,10 @@ def test_another_task_or_model_does_not_take_over_a_run(built, tmp_path):
 def test_a_file_is_the_same_however_its_path_is_written(tmp_path):
     write_task(tmp_path / "mine.py")
     other = tmp_path / "up" / ".." / "mine.py"
-    first, second = (subject.identity(Settings("bright", f"{file}:MINE")) for file in (tmp_path / "mine.py", other))
-    assert first == second != subject.identity(Settings("bright", f"{tmp_path}/mine.py:OTHER"))
+    first, second = (subject(Settings("bright", f"{file}:MINE")).identity for file in (tmp_path / "mine.py", other))
+    assert first == second != subject(Settings("bright", f"{tmp_path}/mine.py:OTHER")).identity
     models = [Settings("m", model=str(tmp_path / name)) for name in ("m.h5", "n.h5")]
-    assert len({subject.identity(of) for of in (*models, Settings("m"), Settings("n"), Settings("m", "m"))}) == 5
+    assert len({subject(of).identity for of in (*models, Settings("m"), Settings("n"), Settings("m", "m"))}) == 5
 
 
 def test_data_that_do_not_fit_take_nothing_from_a_finished_run(tmp_path):

@@ -14,7 +14,8 @@ from trecx.run import Run
 from trecx.settings import Folders, Settings
 from trecx.stamp import Origin, content, contents
 from trecx.steps import firmware, judging, learning, proof
-from trecx.steps.data import fetched, identity, task
+from trecx.steps.data import identity
+from trecx.subjects import OwnFile, subject
 
 Work = Callable[[Settings, Folders, Path, Step], None]
 
@@ -123,12 +124,13 @@ def restricted(settings: Settings, only: tuple[str, ...]) -> Settings:
 
 def do(run: Run, name: str, settings: Settings, console: Console) -> None:
     """One step with its line, unless nothing that it depends on has changed."""
-    if name == "model" and settings.task is None:
-        return  # a user's own model is already in place
+    about = subject(settings)
+    if name == "model" and isinstance(about, OwnFile):
+        return  # it is already in place
     with console.step(name) as step:
-        if name == "train" and settings.task is not None and settings.data is None:
+        if name == "train" and settings.data is None and not isinstance(about, OwnFile):
             # Before its origin is known: a download changes what the training depends on.
-            fetched(task(settings.task), step)
+            about.fetched(step)
         if not perform(run, name, settings, step, origin(run, name, settings)):
             step.unchanged = True
             step.outcome = "unchanged"

@@ -14,10 +14,10 @@ from trecx.pipeline import origin, settings_of, steps
 from trecx.run import Run
 from trecx.settings import OPTIONS, TRAINING, Settings
 from trecx.stamp import Origin, contents
-from trecx.steps import firmware, learning, own_task, subject
+from trecx.steps import check, firmware, learned, learning
 from trecx.steps.data import identity as data_identity
-from trecx.steps.data import task
 from trecx.steps.pair import BACKBONE
+from trecx.subjects import own_task, subject, task
 
 
 def start(name: str | None, path: Path | None, options: dict[str, Any], console: Console) -> Run:
@@ -28,10 +28,10 @@ def start(name: str | None, path: Path | None, options: dict[str, Any], console:
     settings = asked(name, options)
     path = path or Path("build") / settings.name
     keep_apart(path, settings)
-    settings = subject.examined(checked(settings))
+    settings = learned.examined(checked(settings))
     if (settings.train or settings.data) and not is_accepted(path, settings):
         with console.step("check") as step:
-            subject.check(settings, step)
+            check.check(settings, step)
     return runs.create(path, settings.as_json())
 
 
@@ -85,10 +85,10 @@ def keep_apart(path: Path, settings: Settings) -> None:
     """TrecxError where a run directory is that of another task or model."""
     if not (path / "run.json").is_file():
         return
-    kept = settings_of(Run(path))
-    if subject.identity(kept) != subject.identity(settings):
+    kept, wanted = subject(settings_of(Run(path))), subject(settings)
+    if kept.identity != wanted.identity:
         hint = "Choose another folder with --out, or delete this one."
-        raise TrecxError(f"{path} is the run of {subject.told(kept)}, not of {subject.told(settings)}.", hint)
+        raise TrecxError(f"{path} is the run of {kept}, not of {wanted}.", hint)
 
 
 def is_accepted(path: Path, settings: Settings) -> bool:
@@ -107,7 +107,7 @@ def resume(path: Path, options: dict[str, Any], step: str) -> Run:
         raise TrecxError(f"{run.path} is called {settings_of(run).name}.", "Build into a new folder for another name.")
     checked(settings)
     if options and step in ("train", "quantize") and settings.own_files:
-        settings = subject.examined(settings)
+        settings = learned.examined(settings)
     return runs.create(path, settings.as_json()) if options else run
 
 

@@ -21,8 +21,8 @@ from trecx.run import write_json
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps import project
-from trecx.steps.data import task
 from trecx.steps.pair import Pair
+from trecx.subjects import task
 
 SEEDS = (1, 2)
 SHORT = "net"  # what C without a run is called

@@ -24,10 +24,11 @@ from trecx.run import write_json
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
-from trecx.steps.data import data, quantized, task
+from trecx.steps.data import data, quantized
 from trecx.steps.firmware import left_out, plan_of, programs
 from trecx.steps.pair import BACKBONE, Pair
 from trecx.steps.proof import COSTS, NOT_RUN, OPINION, RESULT, Costs
+from trecx.subjects import task
 
 TEST, BACKBONE_TEST, SPLIT = "test.npz", "backbone_test.npz", "split.json"
 UNLIKE = (

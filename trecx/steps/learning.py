@@ -18,9 +18,10 @@ from trecx.run import write_json
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
-from trecx.steps.data import data, task
+from trecx.steps.data import data
+from trecx.steps.learned import exits_of, learned
 from trecx.steps.pair import BACKBONE, Pair
-from trecx.steps.subject import exits_of, subject
+from trecx.subjects import task as registered
 
 if TYPE_CHECKING:
     from trecx.learn.exits import Method
@@ -35,7 +36,7 @@ PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-m
 def take_pretrained(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     """Copy the pair that ships with a task, with where it comes from and the answers it was judged by."""
     assert settings.task is not None
-    source = pretrained.folder(task(settings.task).name, settings.exit)
+    source = pretrained.folder(registered(settings.task).name, settings.exit)
     if not (source / "exits.json").is_file():
         what = f" with the exit {settings.exit!r}" if settings.exit else ""
         shipped = ", ".join(pretrained.exits(settings.task))
@@ -83,18 +84,18 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
 
     found = data(settings, step)
     assert found is not None
-    learned, weights = subject(settings, step), settings.weights or settings.model
-    method = exits_of(settings, learned)
+    task, weights = learned(settings, step), settings.weights or settings.model
+    method = exits_of(settings, task)
     if isinstance(method, Ready):
         return _take_trained(method, found, out, step)
     start = Path(weights) if weights else None
-    chosen = settings_for(learned, start, found.source_weights, settings.seed, method.tuning)
+    chosen = settings_for(task, start, found.source_weights, settings.seed, method.tuning)
     if settings.teacher:
         chosen = replace(chosen, teacher=Path(settings.teacher))
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs, backbone_epochs=settings.epochs)
     with step.progress("batches") as progress:
-        fit(learned, found, method, chosen, out, progress)
+        fit(task, found, method, chosen, out, progress)
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
 
 
@@ -117,9 +118,9 @@ def quantize(settings: Settings, folders: Folders, out: Path, step: Step) -> Non
     chosen = QuantizeSettings(scheme=settings.scheme, seed=settings.seed)
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs)
-    learned = subject(settings, step)
+    task = learned(settings, step)
     with step.progress("converting") as progress:
-        fused = convert(learned, found, exits_of(settings, learned), folders["train"], out, chosen, progress)
+        fused = convert(task, found, exits_of(settings, task), folders["train"], out, chosen, progress)
     write_json(out / FUSED, list(fused))
     step.outcome = f"{settings.scheme}, {(out / f'{settings.name}.tflite').stat().st_size:,} bytes"
     if (out / BACKBONE).is_file():
@@ -135,7 +136,7 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     found = data(settings, step)
     assert found is not None
     trained, converted = folders["train"], folders["quantize"]
-    name, chosen = f"{settings.name}.tflite", subject(settings, step)
+    name, chosen = f"{settings.name}.tflite", learned(settings, step)
     attached = exits_of(settings, chosen)
     exits = attached.exits
     shutil.copyfile(converted / name, out / name)

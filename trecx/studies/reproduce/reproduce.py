@@ -9,12 +9,12 @@ from trecx import run as runs
 from trecx.console import Console, Step
 from trecx.run import Busy
 from trecx.settings import Settings
-from trecx.steps import own_task
-from trecx.steps.data import data, fetched, task
+from trecx.steps.data import data
 from trecx.studies.reproduce import first_version, instructions, markdown, pictures, results, together
 from trecx.studies.reproduce import seed as seeds
 from trecx.studies.reproduce.material import Material
 from trecx.studies.reproduce.plan import BACKBONE, Options, order
+from trecx.subjects import own_task, task, task_of
 
 
 def run(name: str, options: Options, console: Console) -> dict[str, Any]:
@@ -104,12 +104,11 @@ def count(jobs: Sequence[seeds.Job], out: Path, console: Console) -> None:
 
 def read(name: str, options: Options, console: Console) -> Material:
     """The task's data: from its folder, else found in the usual places or fetched."""
-    chosen = task(name)
+    about = task_of(own_task.located(name) if ":" in name else name)
     with console.step("data") as step:
-        folder = options.data or fetched(chosen, step)
-        spec = own_task.located(name) if ":" in name else name
-        settings = Settings(chosen.name, spec, train=True).changed({"data": folder})
+        folder = options.data or about.fetched(step)
+        settings = Settings(about.task.name, about.spec, train=True).changed({"data": folder})
         found = data(settings, step)
         assert found is not None
         step.outcome = f"{len(found.train):,} to train, {len(found.validation):,} validation, {len(found.test):,} test"
-        return Material(chosen, found, settings)
+        return Material(about.task, found, settings)

@@ -1,0 +1,79 @@
+"""What is found out before anything is written: data, tap, and whether a user's own model could be compiled."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mlperf_tiny.task import Task
+from trecx import exits as door
+from trecx.console import Step
+from trecx.errors import TrecxError
+from trecx.settings import Settings
+from trecx.steps import pair as pairs
+from trecx.steps.data import data
+from trecx.steps.learned import exits_of, learned
+
+
+def check(settings: Settings, step: Step) -> None:
+    """Find out before anything is written what would be refused later: the tap or the data, and of one's own more."""
+    if settings.own_files:
+        rehearse(settings, step)
+        return
+    if settings.train:
+        exits_of(settings, learned(settings, step))
+    found = data(settings, step)
+    assert found is not None
+    step.outcome = f"{len(found.train):,} training samples" if settings.train else f"{len(found.test):,} test samples"
+
+
+def rehearse(settings: Settings, step: Step) -> None:
+    """Find out before hours of training what the data, the exit or the compiler would refuse after them.
+
+    The untrained model is converted and read as the compiler reads it. The step says what a model of the user's own
+    can do on validation samples.
+    """
+    from trecx.learn import rehearsal
+
+    found = data(settings, step)
+    assert found is not None
+    chosen, own = learned(settings, step), Path(settings.model) if settings.model else None
+    if own is not None:
+        _check_classes(chosen, own)
+    method = exits_of(settings, chosen)
+    with step.progress("trying the conversion"), TemporaryDirectory() as folder:
+        path = Path(folder) / f"{chosen.name}.tflite"
+        path.write_bytes(rehearsal.trial(chosen, method))
+        exits, otherwise = method.exit_specs(), method.otherwise
+        spec = door.Exits(chosen.name, "", path.name, door.sha256(path), chosen.classes, exits, otherwise=otherwise)
+        pairs.bind(path, spec)
+    step.outcome = f"{len(found.train):,} training samples; the model can be converted and compiled"
+    if own is not None:
+        names = method.exits if settings.complete else method.exits[-1:]
+        with step.progress("validation samples"):
+            right = rehearsal.accuracies(chosen, names, found.validation, own)
+        told = ", ".join(f"{name} {share:.2%}" for name, share in right.items()) if settings.complete else ""
+        told = told or f"{right[names[-1]]:.2%}"
+        step.outcome = f"float accuracy {told} of {len(found.validation):,} validation samples"
+        step.outcome += _caution(right[names[-1]], found.validation.y, settings)
+
+
+def _check_classes(chosen: Task, own: Path) -> None:
+    from trecx.learn.own_model import facts
+
+    count = facts(own).classes
+    if count != len(chosen.classes):
+        names = ", ".join(chosen.classes)
+        raise TrecxError(
+            f"{own} scores {count} classes, the data have {len(chosen.classes)}: {names}.",
+            "The folders of --data, by name, are the model's classes in their order.",
+        )
+
+
+def _caution(right: float, labels: np.ndarray, settings: Settings) -> str:
+    """A warning where a model does hardly better than naming the most frequent class."""
+    guess = float(np.bincount(labels).max()) / len(labels)
+    if right >= guess + 0.2 * (1 - guess):
+        return ""
+    hint = "the range that --pixels names and " if settings.task is None else ""
+    return f"; WARNING: naming the most frequent class has {guess:.2%}. Check {hint}the order of the classes"
