@@ -15,6 +15,7 @@ from trecx import exits as door
 from trecx.compiler.target import CORTEX_M4, HOST
 from trecx.console import Console
 from trecx.device.build import build
+from trecx.files import sha256
 from trecx.judge.calibrate import calibrate
 from trecx.learn.exits.branchynet import BranchyNet
 from trecx.learn.exits.eenet import EENet
@@ -41,7 +42,7 @@ def found(request, tmp_path_factory):
         TASK.name,
         method.name,
         model.name,
-        door.sha256(model),
+        sha256(model),
         TASK.classes,
         method.exit_specs(),
         otherwise=method.otherwise,

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from mlperf_tiny import TASKS, pretrained
-from trecx import exits as door
 from trecx.cli import main
+from trecx.files import sha256
 from trecx.steps import pair as pairs
 
 SHIPPED = [(task, exit) for task in TASKS for exit in pretrained.exits(task.name)]
@@ -29,7 +29,7 @@ def test_a_shipped_pair_belongs_to_its_task_and_tells_where_it_comes_from(task, 
     if exit == "paper":
         assert pair.macs == PAPER[task.name]
     provenance = json.loads((folder / "provenance.json").read_text())
-    assert provenance["sha256"][f"{task.name}.tflite"] == door.sha256(folder / f"{task.name}.tflite")
+    assert provenance["sha256"][f"{task.name}.tflite"] == sha256(folder / f"{task.name}.tflite")
     (attached,) = (one for one in task.attachments if one.name == exit)
     # The first pair was made before this was recorded.
     assert provenance.get("early_view") in (attached.view is not None, None)

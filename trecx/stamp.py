@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trecx import documents, machine
+from trecx.files import sha256
 
 STAMP = ".stamp"
 
@@ -128,12 +129,12 @@ def _can_be_run(path: Path) -> bool:
 def outputs(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but its stamp, by path."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != STAMP)
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {str(file.relative_to(folder)): sha256(file) for file in files}
 
 
 def content(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's files."""
-    return digest(outputs(path)) if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest(outputs(path)) if path.is_dir() else sha256(path)
 
 
 def contents(paths: Iterable[Path]) -> list[tuple[str, str]]:

@@ -14,9 +14,9 @@ import numpy as np
 
 from trecx import documents
 from trecx.errors import TrecxError
+from trecx.files import write_text
 from trecx.judge.calibrate import Calibration, break_even_warning
 from trecx.judge.evaluate import Accuracy, Evaluation
-from trecx.judge.files import written_whole
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import Verification
 
@@ -295,8 +295,7 @@ def to_json(report: Report) -> str:
 
 def write(report: Report, path: Path) -> None:
     """Write `report.json`; an older one stays whole until the new one is."""
-    with written_whole(path) as unfinished:
-        unfinished.write_text(to_json(report), encoding="utf-8")
+    write_text(path, to_json(report))
 
 
 def read(path: Path) -> Report:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from trecx.judge.files import written_whole
+from trecx.files import whole
 
 # Okabe and Ito's palette: told apart with any colour vision, and by lightness in print.
 BLUE, VERMILION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
@@ -30,7 +30,7 @@ def save(figure: Any, folder: Path, name: str, formats: tuple[Any, ...] = FORMAT
     """Write a figure in every format, each file whole or not at all; returns the paths."""
     paths = []
     for kind, metadata in formats:
-        with written_whole(folder / f"{name}.{kind}") as unfinished:
+        with whole(folder / f"{name}.{kind}") as unfinished:
             figure.savefig(unfinished, format=kind, metadata=metadata)
         paths.append(folder / f"{name}.{kind}")
     return tuple(paths)

@@ -10,7 +10,7 @@ import numpy as np
 from trecx import archives
 from trecx.decision import Criterion, statistics
 from trecx.errors import TrecxError
-from trecx.judge.files import written_whole
+from trecx.files import whole
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,15 @@ class Trace:
     def joined(cls, parts: "Sequence[Trace]") -> "Trace":
         """Traces of the same model, one after the other."""
         arrays = {f.name: [getattr(one, f.name) for one in parts] for f in fields(cls)}
-        whole: dict[str, Any] = {
+        together: dict[str, Any] = {
             name: None if any(one is None for one in many) else np.concatenate(many) for name, many in arrays.items()
         }
-        return cls(**whole)
+        return cls(**together)
 
     def save(self, path: Path) -> None:
         """Write an `.npz` with one array per field, absent ones left out; an older file stays whole until the end."""
         arrays = {name: value for name, value in vars(self).items() if value is not None}
-        with written_whole(path) as unfinished, unfinished.open("wb") as file:
+        with whole(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod

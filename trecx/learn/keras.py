@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trecx.errors import ToolMissing
-from trecx.learn.files import whole
+from trecx.files import whole
 
 HINT = 'Install it with: pip install "trecx[train]"'
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from mlperf_tiny.task import Split
 from trecx import archives
+from trecx.files import whole
 from trecx.learn.batches import batches, steps_per_epoch
 from trecx.learn.exits.method import Loss
-from trecx.learn.files import whole
 from trecx.learn.keras import keras, tensorflow
 from trecx.learn.settings import TrainSettings
 

@@ -5,7 +5,6 @@ puts out is a tap; the last one of more than a pixel is what the early view read
 complete: its outputs are its exits, in the order of what they cost.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,10 +15,10 @@ from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Data
 from trecx import exits as door
 from trecx.errors import TrecxError
+from trecx.files import write_json
 from trecx.learn import weights
 from trecx.learn.cost import cost
 from trecx.learn.exits.method import FINAL, Phase, exit_names, specs
-from trecx.learn.files import whole
 from trecx.learn.keras import keras, save
 from trecx.learn.settings import TrainSettings
 from trecx.learn.train import HISTORY, MODEL, SCORES, exit_scores, write_scores
@@ -136,10 +135,7 @@ def adopt(ready: Ready, data: Data, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save(model, folder / MODEL)
     write_scores(folder / SCORES, data, exit_scores(ready, model))
-    with whole(folder / HISTORY) as partial:
-        partial.write_text(
-            json.dumps({"settings": {"model": ready.path.name}, "backbone": [], "joint": []}) + "\n", "utf-8"
-        )
+    write_json(folder / HISTORY, {"settings": {"model": ready.path.name}, "backbone": [], "joint": []})
 
 
 def _read(path: Path) -> Any:

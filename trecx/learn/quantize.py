@@ -10,9 +10,9 @@ import numpy as np
 
 from mlperf_tiny.task import Data, Split, Task
 from trecx.errors import TrecxError
+from trecx.files import write_bytes, write_json
 from trecx.learn.exits import Method
 from trecx.learn.exits.method import FINAL
-from trecx.learn.files import whole
 from trecx.learn.flatbuffer import describe, problems
 from trecx.learn.fuse import fuse
 from trecx.learn.keras import keras, quantization, quiet, save, seed, tensorflow
@@ -56,8 +56,8 @@ def quantize(
         converted = convert(model, task, method.outputs, calibration)
     progress(1, 2) if settings.scheme == "ptq" else None
     if backbone is not None:
-        _write(out / "backbone.tflite", convert(backbone, task, (FINAL,), calibration))
-    _write(out / f"{task.name}.tflite", converted)
+        write_bytes(out / "backbone.tflite", convert(backbone, task, (FINAL,), calibration))
+    write_bytes(out / f"{task.name}.tflite", converted)
     (out / _CHECKPOINT).unlink(missing_ok=True)
     progress(1, 1)
     return fused
@@ -155,7 +155,7 @@ def tune(
         save(aware, out / _QAT)
         with quantization().quantize_scope():
             reloaded = keras().models.load_model(out / _QAT, compile=False)
-    _write(out / "qat-history.json", (json.dumps(history, indent=1) + "\n").encode())
+    write_json(out / "qat-history.json", history)
     return reloaded
 
 
@@ -223,8 +223,3 @@ def _load(path: Path) -> Any:
     except (OSError, ValueError) as error:
         problem = f"{path} cannot be read: {str(error).splitlines()[0]}"
         raise TrecxError(problem, "Run the training step first.") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with whole(path) as partial:
-        partial.write_bytes(content)

@@ -1,6 +1,5 @@
 """Train a backbone and its exits: the backbone first, then the phases of the exit method."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,12 +9,12 @@ import numpy as np
 
 from mlperf_tiny.task import Data, Split, Task
 from trecx.errors import TrecxError
+from trecx.files import whole, write_json
 from trecx.learn import weights
 from trecx.learn.batches import probabilities
 from trecx.learn.exits import Method
 from trecx.learn.exits.losses import weighted
 from trecx.learn.exits.method import FINAL
-from trecx.learn.files import whole
 from trecx.learn.keras import keras, save, seed
 from trecx.learn.loop import Checkpoints, Progress, Record, Stage, fingerprint, fit
 from trecx.learn.settings import TrainSettings
@@ -216,6 +215,4 @@ def write_scores(path: Path, data: Data, found: Scorer, backbone: Any = None) ->
 def _write_history(path: Path, settings: TrainSettings, records: dict[str, list[Record]]) -> None:
     files = {"weights": settings.weights, "teacher": settings.teacher}
     told = asdict(settings) | {name: path.name if path else None for name, path in files.items()}
-    text = json.dumps({"settings": told, **records}, indent=1)
-    with whole(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(path, {"settings": told, **records})

@@ -14,6 +14,7 @@ from trecx.compiler.target import HOST
 from trecx.console import Step
 from trecx.device import run as device
 from trecx.device.build import Build, build
+from trecx.files import sha256
 from trecx.judge import reference
 from trecx.judge.record import forced, record
 from trecx.judge.trace import Trace
@@ -31,7 +32,7 @@ PROVEN = 200
 def models(folder: Path, name: str, classes: tuple[str, ...], exits: tuple[door.ExitSpec, ...]) -> tuple[Pair, Pair]:
     """The int8 model with its exits and the backbone alone, as `quantize` left them in `folder`."""
     path = folder / f"{name}.tflite"
-    spec = door.Exits(name, "trecx", path.name, door.sha256(path), classes, exits)
+    spec = door.Exits(name, "trecx", path.name, sha256(path), classes, exits)
     return pairs.bind(path, spec), pairs.plain(folder / BACKBONE, classes)
 
 

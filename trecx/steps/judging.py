@@ -13,6 +13,7 @@ from trecx.console import Step
 from trecx.device import run as device
 from trecx.device import toolchain
 from trecx.errors import TrecxError
+from trecx.files import write_json
 from trecx.judge import curve, memory_map, report, summary
 from trecx.judge.calibrate import Calibration
 from trecx.judge.evaluate import Evaluation, accuracy, evaluate
@@ -20,7 +21,6 @@ from trecx.judge.record import record
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.trace import Trace
 from trecx.judge.verify import Verification
-from trecx.run import write_json
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer

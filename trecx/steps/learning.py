@@ -13,8 +13,8 @@ from trecx import __version__
 from trecx import exits as door
 from trecx.console import Step
 from trecx.errors import TrecxError
+from trecx.files import sha256, write_json
 from trecx.judge.calibrate import Calibration, calibrate
-from trecx.run import write_json
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
@@ -62,7 +62,7 @@ def own(model: Path, exits: Path | None) -> Pair:
         return pairs.plain(model)
     spec = door.read(exits)
     found = pairs.bind(model, spec)
-    if door.sha256(model) != spec.model_sha256:
+    if sha256(model) != spec.model_sha256:
         raise TrecxError(
             f"{model} is not the model that {exits} was made for (its SHA-256 differs).",
             "Correct 'sha256' in exits.json if the two do belong together.",
@@ -144,7 +144,7 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         task=chosen.name,
         method=attached.name,
         model_file=name,
-        model_sha256=door.sha256(out / name),
+        model_sha256=sha256(out / name),
         classes=chosen.classes,
         exits=attached.exit_specs(),
         otherwise=attached.otherwise,
@@ -202,5 +202,5 @@ def provenance(
         "starting_weights": weights and Path(weights).name,
         "training": history["settings"],
         "versions": {package: metadata.version(package) for package in PACKAGES},
-        "sha256": {file.name: door.sha256(file) for file in sorted(out.glob("*.tflite"), reverse=True)},
+        "sha256": {file.name: sha256(file) for file in sorted(out.glob("*.tflite"), reverse=True)},
     }

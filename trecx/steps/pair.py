@@ -11,6 +11,7 @@ from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import split
 from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
+from trecx.files import sha256
 from trecx.judge.trace import Reading
 
 BACKBONE = "backbone.tflite"
@@ -64,7 +65,7 @@ def read(folder: Path) -> Pair:
         raise TrecxError(f"{folder / 'exits.json'}: the model {exits.model_file!r} must lie beside it.")
     path = folder / exits.model_file
     pair = bind(path, exits)
-    if door.sha256(path) != exits.model_sha256:
+    if sha256(path) != exits.model_sha256:
         raise TrecxError(
             f"{path} is not the model that {folder / 'exits.json'} was made for (its SHA-256 differs).",
             "Take the two files from the same place.",
@@ -84,7 +85,7 @@ def plain(path: Path, classes: tuple[str, ...] | None = None) -> Pair:
     names = classes or tuple(f"class {k}" for k in range(graph.classes))
     output, *others = (one.name for one in final.outputs)
     spec = door.ExitSpec(final.name, output, others=tuple(others))
-    return _pair(path, door.Exits("", "none", path.name, door.sha256(path), names, (spec,)), graph)
+    return _pair(path, door.Exits("", "none", path.name, sha256(path), names, (spec,)), graph)
 
 
 def _pair(path: Path, exits: door.Exits, graph: Graph) -> Pair:

@@ -13,12 +13,12 @@ from trecx.device import run as device
 from trecx.device import toolchain
 from trecx.device.build import Build
 from trecx.errors import AnswerIsNo, ToolMissing
+from trecx.files import write_json
 from trecx.judge import reference
 from trecx.judge.record import forced, record
 from trecx.judge.second_opinion import Node, SecondOpinion, opinion
 from trecx.judge.trace import Trace
 from trecx.judge.verify import Layer, Operator, Verification, pair_layers, structured_inputs, verify
-from trecx.run import write_json
 from trecx.settings import Folders, Settings
 from trecx.steps import effort
 from trecx.steps import pair as pairs

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trecx.run import open_, write_json
+from trecx.files import write_json
+from trecx.run import open_
 from trecx.steps.judging import BACKBONE_TEST, SPLIT, TEST
 from trecx.steps.pair import BACKBONE
 

@@ -12,8 +12,8 @@ from trecx.compiler.target import TARGETS, Target
 from trecx.console import Console
 from trecx.device import toolchain
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
+from trecx.files import write_json
 from trecx.judge import reference
-from trecx.run import write_json
 from trecx.studies.bench import host, picture, results, variants
 from trecx.studies.bench.measure import DoesNotFit, Figures, measure, pair_of, read
 from trecx.studies.bench.results import Measured

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trecx.errors import ToolMissing
-from trecx.judge.files import written_whole
+from trecx.files import whole
 from trecx.studies.bench.measure import Figures, Model
 from trecx.studies.bench.peers import Peer
 from trecx.studies.bench.results import Measured
@@ -47,7 +47,7 @@ def draw(measured: Sequence[Measured], folder: Path) -> Path:
             axes = figure.add_axes((0.16, top / height, 0.66, (tall - 0.42) / height))
             _panel(axes, target, of_target)
         _frame(figure, height, any(peer for of_target in rows for _, _, peer in of_target))
-        with written_whole(folder / NAME) as unfinished:
+        with whole(folder / NAME) as unfinished:
             figure.savefig(unfinished, format="png", metadata={"Software": None})
     return folder / NAME
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from trecx import documents
-from trecx.run import FORMAT, write_json
+from trecx.files import write_json
+from trecx.run import FORMAT
 from trecx.settings import Settings
 from trecx.stamp import STAMP, Origin, Stamp, digest
 

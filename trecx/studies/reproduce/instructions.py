@@ -13,9 +13,10 @@ from trecx.device import run as device
 from trecx.device import toolchain
 from trecx.device.build import build
 from trecx.errors import AnswerIsNo, ToolMissing
+from trecx.files import write_json
 from trecx.judge.record import record
 from trecx.judge.trace import Trace
-from trecx.run import Run, write_json
+from trecx.run import Run
 from trecx.stamp import Origin
 from trecx.steps import pair as pairs
 from trecx.steps.data import quantized

@@ -14,8 +14,9 @@ from typing import Any
 from mlperf_tiny.task import Task
 from trecx import documents
 from trecx.errors import TrecxError
+from trecx.files import write_text
 from trecx.learn.train import BACKBONE as BACKBONE_WEIGHTS
-from trecx.run import Run, write_json
+from trecx.run import Run
 from trecx.stamp import Stamp
 from trecx.studies.reproduce import figures, first_version, instructions, markdown, together
 from trecx.studies.reproduce.plan import (
@@ -301,13 +302,10 @@ def _require_printable(tasks: dict[str, Any], docs: Path) -> None:
 
 def write(docs: Path, tasks: dict[str, Any]) -> None:
     """Write results.json, lists of numbers on one line, and results.md from it."""
-    path = docs / FILE
-    write_json(path, {"format": FORMAT, "tasks": tasks})
-    text = re.sub(r"\[\s+((?:[-+.\deE]+|null)(?:,\s+(?:[-+.\deE]+|null))*)\s+\]", _one_line, path.read_text())
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    (docs / markdown.FILE).write_text(markdown.text(tasks, docs), encoding="utf-8")
+    document = json.dumps({"format": FORMAT, "tasks": tasks}, indent=2) + "\n"
+    numbers = r"\[\s+((?:[-+.\deE]+|null)(?:,\s+(?:[-+.\deE]+|null))*)\s+\]"
+    write_text(docs / FILE, re.sub(numbers, _one_line, document))
+    write_text(docs / markdown.FILE, markdown.text(tasks, docs))
 
 
 def _one_line(found: "re.Match[str]") -> str:
