@@ -1,5 +1,6 @@
 """Statistics, figures and the document of a reproduction, against numbers worked out by hand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,6 +251,27 @@ def test_results_of_other_kinds_are_not_overwritten(tmp_path):
     with pytest.raises(TrecxError, match="is not of format"), results.updating(tmp_path, "kws"):
         pass
     assert (tmp_path / "results.json").read_text() == '{"format": "something else"}'
+
+
+def test_the_document_of_this_checkout_is_of_its_results():
+    docs = Path(__file__).parent.parent / "docs"
+    assert markdown.text(results.read(docs), docs) == (docs / "results.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda kws: kws["variants"][WITH]["seeds"][0].pop("macs"), "has no attribute 'macs'"),
+        (lambda kws: kws["variants"][WITH]["summary"]["float"].update(early=None), "not subscriptable"),
+        (lambda kws: kws.update(title=["a list"]), "neither text nor a number"),
+    ],
+)
+def test_results_of_another_task_that_no_document_can_be_made_of_are_refused(tmp_path, damage, said):
+    wrong = entry()
+    damage(wrong)
+    (tmp_path / "results.json").write_text(json.dumps({"format": results.FORMAT, "tasks": {"kws": wrong}}))
+    with pytest.raises(TrecxError, match=f"says of kws cannot be used .*{said}"), results.updating(tmp_path, "ic"):
+        pass
 
 
 def test_results_come_back_as_they_were_written(tmp_path):

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from mlperf_tiny.task import Task
 from trecx import documents
 from trecx.errors import TrecxError
@@ -289,12 +291,15 @@ def read(docs: Path) -> dict[str, Any]:
     return dict(document["tasks"])
 
 
+_UNPRINTABLE = (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError, TemplateError)
+
+
 def _require_printable(tasks: dict[str, Any], docs: Path) -> None:
     wrong = []
     for name, entry in tasks.items():
         try:
             markdown.text({name: entry}, docs)
-        except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+        except _UNPRINTABLE as error:
             wrong.append(f"{docs / FILE}: what it says of {name} cannot be used ({type(error).__name__}: {error}).")
     if wrong:
         raise TrecxError(wrong, "Move it away, and every task is reported anew.")
