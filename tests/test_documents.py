@@ -8,12 +8,11 @@ import pytest
 
 from mlperf_tiny import cifar10, feature_cache, speech_commands
 from mlperf_tiny.task import DataError
-from trecx import exits
+from trecx import documents, exits
 from trecx.compiler import tflite
 from trecx.errors import TrecxError
-from trecx.judge import report
 from trecx.judge.trace import Trace
-from trecx.learn import description, loop
+from trecx.learn import description, loop, settings
 from trecx.steps import judging
 
 CASES = Path(__file__).parent / "cases"
@@ -25,7 +24,7 @@ def test_text_that_no_encoding_can_hold_is_refused_on_reading(tmp_path):
     for text in ('{"a": ["\\u0000"]}', '{"\\udc80": 1}'):
         (tmp_path / "provenance.json").write_text(text)
         with pytest.raises(TrecxError, match=r"U\+0000|U\+DC80"):
-            report.kept(dict, tmp_path / "provenance.json")
+            documents.kept(dict, tmp_path / "provenance.json")
 
 
 @pytest.mark.parametrize(
@@ -60,3 +59,11 @@ def test_a_checkpoint_that_is_no_whole_file_is_begun_anew(content, tmp_path):
     path = tmp_path / "checkpoint-exits.npz"
     os.mkfifo(path) if content is None else path.write_bytes(content)
     assert loop._restore(None, None, loop.Checkpoints(path, "f")) == (0, [])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"settings": 3}', '{"settings": {"epochs": "many"}}', "[" * 100_000])
+def test_a_training_whose_history_is_damaged_is_told(text, tmp_path):
+    _trained_with = pytest.importorskip("trecx.learn.quantize")._trained_with
+    (tmp_path / "history.json").write_text(text)
+    with pytest.raises(TrecxError, match=r"history\.json"):
+        _trained_with(tmp_path, settings.QuantizeSettings())

@@ -10,7 +10,7 @@ pytest.importorskip("tf_keras")
 
 from branching_task import CLASSES, DATA, TASK
 
-from trecx import decision
+from trecx import decision, files
 from trecx import exits as door
 from trecx.compiler.target import CORTEX_M4, HOST
 from trecx.console import Console
@@ -42,7 +42,7 @@ def found(request, tmp_path_factory):
         TASK.name,
         method.name,
         model.name,
-        sha256(model),
+        files.sha256(model),
         TASK.classes,
         method.exit_specs(),
         otherwise=method.otherwise,

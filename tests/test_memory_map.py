@@ -11,9 +11,9 @@ from test_plan import example
 
 from trecx.compiler.memory_map import Block, MemoryMap, memory_map, problems
 from trecx.compiler.plan import plan_memory
+from trecx.documents import kept
 from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import memory_map as picture
-from trecx.judge.report import kept
 
 GRAPH = example((0,), scratch=8)
 MAP = memory_map(GRAPH, plan_memory(GRAPH))

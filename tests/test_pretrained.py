@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from mlperf_tiny import TASKS, pretrained
+from trecx import files
 from trecx.cli import main
 from trecx.files import sha256
 from trecx.steps import pair as pairs
@@ -29,7 +30,7 @@ def test_a_shipped_pair_belongs_to_its_task_and_tells_where_it_comes_from(task, 
     if exit == "paper":
         assert pair.macs == PAPER[task.name]
     provenance = json.loads((folder / "provenance.json").read_text())
-    assert provenance["sha256"][f"{task.name}.tflite"] == sha256(folder / f"{task.name}.tflite")
+    assert provenance["sha256"][f"{task.name}.tflite"] == files.sha256(folder / f"{task.name}.tflite")
     (attached,) = (one for one in task.attachments if one.name == exit)
     # The first pair was made before this was recorded.
     assert provenance.get("early_view") in (attached.view is not None, None)

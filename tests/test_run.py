@@ -176,7 +176,7 @@ def test_wherever_a_command_is_killed_no_content_has_the_stamp_of_another(moment
     with run.working():
         run.step("compile", of("time"), write_c("time"))
     assert kept.read_text() == "time" and made_from(run, "compile") == "time"
-    assert sorted(p.name for p in run.path.iterdir() if p.name != ".run.json.partial") == [
+    assert sorted(p.name for p in run.path.iterdir() if p.name != ".partial-run.json") == [
         ".lock",
         "compile",
         "run.json",

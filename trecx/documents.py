@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trecx.errors import TrecxError
+
 MOST_BYTES = 2**28
 
 
@@ -16,6 +18,37 @@ def read(path: Path) -> Any:
     document = json.loads(path.read_text(encoding="utf-8"))
     _check(document)
     return document
+
+
+def required(path: Path, hint: str) -> Any:
+    """The content of a JSON file that must be there; TrecxError with what is wrong with it, and this hint."""
+    try:
+        return read(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise TrecxError(f"{path} cannot be read: {error}.", hint) from error
+
+
+def kept(kind: Any, path: Path) -> Any:
+    """What a step left in a JSON file, as the type `kind`; None without the file, TrecxError for a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        return typed(kind, read(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TrecxError(
+            f"{path} is damaged: {error}.", f"Delete the folder {path.parent.name}/ and run its step again."
+        ) from error
+
+
+def typed(kind: Any, value: Any) -> Any:
+    """`value` from JSON as the annotated type `kind`; raises ValueError with everything that is something else."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
+    except ValidationError as error:
+        told = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False)]
+        raise ValueError("; ".join(f"{where}: {what}" if where else what for where, what in told)) from error
 
 
 def _check(value: Any) -> None:

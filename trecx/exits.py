@@ -19,6 +19,7 @@ is sure enough, "otherwise" says which answers: the last ("final"), or of all th
 The first operating point is the firmware's default; without one, every early exit starts as "never".
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class Exits:
             "otherwise": self.otherwise,
             "operating_points": [asdict(p) for p in self.operating_points],
         }
-        write_json(path, document)
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> Exits:

@@ -1,12 +1,11 @@
 """A build, read from top to bottom: which step follows which, and what each depends on."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trecx import program
+from trecx import documents, program
 from trecx.console import Console, Step
 from trecx.device import toolchain
 from trecx.errors import TrecxError
@@ -166,7 +165,7 @@ def results(run: Run, name: str) -> dict[str, Any]:
     """The JSON that a step left, by file name."""
     found = {}
     for path in sorted(run.folder(folder(name)).glob("*.json")):
-        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        found[path.stem] = documents.required(path, f"Run trecx {name} {run.path} again.")
     return {"run": str(run.path), "step": name, "folder": str(run.folder(folder(name))), "results": found}
 
 

@@ -5,17 +5,17 @@ settings, its input files, and the program itself. The stamp comes and goes with
 command, no folder has the stamp of another content.
 """
 
-import fcntl
-import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trecx import documents
 from trecx import stamp as stamps
 from trecx.errors import TrecxError
+from trecx.files import held, write_json
 from trecx.stamp import STAMP, Origin, Stamp
 
 FORMAT = "trecx-run/1"
@@ -43,12 +43,7 @@ class Run:
     @property
     def document(self) -> dict[str, Any]:
         """The content of `run.json`; raises TrecxError where it is not one."""
-        try:
-            document = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise TrecxError(
-                f"{self.path / 'run.json'} cannot be read: {error}.", "Build into a new folder."
-            ) from error
+        document = documents.required(self.path / "run.json", "Build into a new folder.")
         shaped = isinstance(document, dict) and document.get("format") == FORMAT
         if not shaped or not isinstance(document.get("settings"), dict):
             raise TrecxError(f"{self.path / 'run.json'} is not of format {FORMAT}.", "Build into a new folder.")
@@ -139,10 +134,10 @@ class Run:
     @contextmanager
     def lock(self, wait: bool = False) -> Iterator[None]:
         """Hold the run directory alone; raises Busy where another trecx is at work in it and `wait` is not."""
-        with (self.path / ".lock").open("w") as file:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except OSError as error:
+                stack.enter_context(held(self.path / ".lock", wait))
+            except BlockingIOError as error:
                 raise Busy(f"Another trecx is at work in {self.path}.", "Wait for it to finish.") from error
             yield
 
@@ -180,10 +175,3 @@ def open_(path: Path) -> Run:
     if not (path / "run.json").is_file():
         raise TrecxError(f"{path} is not a run directory (it has no run.json).", "Make one with trecx build.")
     return Run(path)
-
-
-def write_json(path: Path, document: object) -> None:
-    """Write JSON so that readers see the old file or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)

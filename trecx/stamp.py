@@ -12,8 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from trecx import documents, machine
 from trecx.files import sha256
 
@@ -106,8 +104,7 @@ def read(folder: Path) -> Stamp | None:
     if not (folder / STAMP).exists():
         return None
     try:
-        document = json.dumps(documents.read(folder / STAMP))
-        return TypeAdapter(Stamp).validate_json(document, strict=True, extra="forbid")
+        return documents.typed(Stamp, documents.read(folder / STAMP))
     except (OSError, ValueError, RecursionError):
         return _UNREADABLE
 

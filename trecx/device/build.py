@@ -1,6 +1,5 @@
 """From generated C to a program: compile, link, measure."""
 
-import json
 import os
 import re
 import subprocess
@@ -9,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trecx import resources
+from trecx import documents, resources
 from trecx.compiler.target import Target
 from trecx.device import elf, toolchain
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
+from trecx.files import write_json
 
 STRICT = (
     *("-Wall", "-Wextra", "-Wpedantic", "-Werror"),
@@ -129,12 +129,22 @@ def build(
 def load(out: Path, target: Target) -> Build | None:
     """The build that `build` left in `out` for this target, or None where there is none."""
     try:
-        record = json.loads((out / RECORD).read_text())
-        sizes = Sizes(**{**record["sizes"], "sections": tuple((n, s) for n, s in record["sizes"]["sections"])})
-        found = Build(target, record["program"], out / _plain(record["elf"]), Interface(**record["model"]), sizes)
-    except (OSError, ValueError, TypeError, KeyError):
+        record: _Record = documents.typed(_Record, documents.read(out / RECORD))
+        found = Build(target, record.program, out / _plain(record.elf), record.model, record.sizes)
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if record.get("target") == target.name and found.elf.is_file() else None
+    return found if record.target == target.name and found.elf.is_file() else None
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What `build.json` says of a program beside it."""
+
+    target: str
+    program: str
+    elf: str
+    model: Interface
+    sizes: Sizes
 
 
 def _plain(name: str) -> str:
@@ -278,9 +288,8 @@ class _Job:
 
     def _deliver(self, built: Build, out: Path) -> None:
         name = built.elf.name
-        record: dict[str, object] = {"target": self.target.name, "program": self.program, "elf": name}
-        record |= {"model": asdict(built.model), "sizes": asdict(built.sizes)}
-        (self.scratch / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        record = _Record(self.target.name, self.program, name, built.model, built.sizes)
+        write_json(self.scratch / RECORD, asdict(record))
         for file in (name, RECORD):
             (self.scratch / file).replace(out / file)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from trecx import documents
 from trecx.errors import TrecxError
-from trecx.files import write_text
+from trecx.files import whole
 from trecx.judge.calibrate import Calibration, break_even_warning
 from trecx.judge.evaluate import Accuracy, Evaluation
 from trecx.judge.second_opinion import SecondOpinion
@@ -295,7 +295,8 @@ def to_json(report: Report) -> str:
 
 def write(report: Report, path: Path) -> None:
     """Write `report.json`; an older one stays whole until the new one is."""
-    write_text(path, to_json(report))
+    with whole(path) as unfinished:
+        unfinished.write_text(to_json(report), encoding="utf-8")
 
 
 def read(path: Path) -> Report:
@@ -305,33 +306,10 @@ def read(path: Path) -> Report:
         schema = document.pop("schema")
         if schema != SCHEMA:
             raise ValueError(f"schema {schema!r}, expected {SCHEMA!r}")
-        report: Report = typed(Report, document)
+        report: Report = documents.typed(Report, document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrecxError(f"{path} is not a report: {error}.", "Run `trecx report` to write it again.") from error
     return report
-
-
-def kept(kind: Any, path: Path) -> Any:
-    """What a step left in a JSON file, as the type `kind`; None without the file, TrecxError for a damaged one."""
-    if not path.is_file():
-        return None
-    try:
-        return typed(kind, documents.read(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise TrecxError(
-            f"{path} is damaged: {error}.", f"Delete the folder {path.parent.name}/ and run its step again."
-        ) from error
-
-
-def typed(kind: Any, value: Any) -> Any:
-    """`value` from JSON as the annotated type `kind`; raises ValueError with everything that is something else."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
-    except ValidationError as error:
-        told = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False)]
-        raise ValueError("; ".join(f"{where}: {what}" if where else what for where, what in told)) from error
 
 
 def _thinned(evaluation: Evaluation) -> tuple[CurvePoint, ...]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from mlperf_tiny.task import Data, Split, Task
+from trecx import documents
 from trecx.errors import TrecxError
-from trecx.files import write_bytes, write_json
+from trecx.files import whole
 from trecx.learn.exits import Method
 from trecx.learn.exits.method import FINAL
 from trecx.learn.flatbuffer import describe, problems
@@ -206,12 +207,13 @@ def _clipped(task: Task, x: np.ndarray) -> np.ndarray:
 
 def _trained_with(folder: Path, settings: QuantizeSettings) -> TrainSettings:
     """The settings of the training in `folder`, with the length and speed of the fine-tuning."""
-    told = json.loads((folder / HISTORY).read_text(encoding="utf-8"))["settings"]
-    told["source_weights"] = tuple((name, weight) for name, weight in told["source_weights"])
-    known = {field.name for field in fields(TrainSettings)}
-    base = TrainSettings(
-        **{name: value for name, value in told.items() if name in known} | {"weights": None, "teacher": None}
-    )
+    path, known = folder / HISTORY, {field.name for field in fields(TrainSettings)}
+    told = documents.required(path, "Train again.")
+    try:
+        kept = {name: value for name, value in dict(told["settings"]).items() if name in known}
+        base: TrainSettings = documents.typed(TrainSettings, kept | {"weights": None, "teacher": None})
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrecxError(f"{path} is damaged: {error}.", "Train again.") from error
     return replace(
         base, seed=settings.seed, epochs=settings.epochs, learning_rate=settings.learning_rate, schedule="cosine"
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from mlperf_tiny.task import Split
-from trecx import exits as door
 from trecx.compiler.target import HOST
 from trecx.console import Step
 from trecx.device import run as device
@@ -18,22 +17,14 @@ from trecx.files import sha256
 from trecx.judge import reference
 from trecx.judge.record import forced, record
 from trecx.judge.trace import Trace
-from trecx.steps import pair as pairs
 from trecx.steps import proof
 from trecx.steps.data import quantized
 from trecx.steps.firmware import compile_for
-from trecx.steps.pair import BACKBONE, Pair
+from trecx.steps.pair import Pair
 from trecx.steps.proof import Inputs
 
 # Samples of each model and split on which every bit is compared with the oracle.
 PROVEN = 200
-
-
-def models(folder: Path, name: str, classes: tuple[str, ...], exits: tuple[door.ExitSpec, ...]) -> tuple[Pair, Pair]:
-    """The int8 model with its exits and the backbone alone, as `quantize` left them in `folder`."""
-    path = folder / f"{name}.tflite"
-    spec = door.Exits(name, "trecx", path.name, sha256(path), classes, exits)
-    return pairs.bind(path, spec), pairs.plain(folder / BACKBONE, classes)
 
 
 def answer(pair: Pair, split: Split, limits: tuple[int, ...], step: Step, what: str, proven: int = PROVEN) -> Trace:

@@ -7,6 +7,7 @@ import numpy as np
 
 from mlperf_tiny.task import Task
 from trecx import exits as door
+from trecx import files
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.files import sha256
@@ -46,7 +47,7 @@ def rehearse(settings: Settings, step: Step) -> None:
         path = Path(folder) / f"{chosen.name}.tflite"
         path.write_bytes(rehearsal.trial(chosen, method))
         exits, otherwise = method.exit_specs(), method.otherwise
-        spec = door.Exits(chosen.name, "", path.name, sha256(path), chosen.classes, exits, otherwise=otherwise)
+        spec = door.Exits(chosen.name, "", path.name, files.sha256(path), chosen.classes, exits, otherwise=otherwise)
         pairs.bind(path, spec)
     step.outcome = f"{len(found.train):,} training samples; the model can be converted and compiled"
     if own is not None:

@@ -13,11 +13,11 @@ from trecx.compiler.plan import plan_memory
 from trecx.compiler.target import DEFAULT, TARGETS, Target
 from trecx.console import Step
 from trecx.device.build import Build, Options, build, load
+from trecx.documents import kept
 from trecx.errors import ToolMissing, TrecxError
 from trecx.files import write_json
 from trecx.judge import reference
 from trecx.judge.record import forced
-from trecx.judge.report import kept
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps import project

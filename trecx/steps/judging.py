@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlperf_tiny.task import Split
-from trecx import __version__, archives
+from trecx import __version__, archives, documents
 from trecx.console import Step
 from trecx.device import run as device
 from trecx.device import toolchain
@@ -115,7 +115,7 @@ def _same_samples(answers: Trace, model: Path) -> bool:
 
 
 def _samples(folder: Path) -> Samples | None:
-    found: Samples | None = report.kept(Samples, folder / SPLIT)
+    found: Samples | None = documents.kept(Samples, folder / SPLIT)
     return found
 
 
@@ -173,15 +173,15 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
             report.ThresholdReport(n, t, k, d.name)
             for n, t, k, d in zip(names, pair.thresholds, pair.limits, pair.decisions, strict=False)
         ),
-        calibration=report.kept(Calibration, model / "calibration.json"),
-        verification=report.kept(tuple[Verification, ...], folders["verify"] / RESULT) or (),
-        second_opinion=report.kept(SecondOpinion, folders["verify"] / OPINION),
+        calibration=documents.kept(Calibration, model / "calibration.json"),
+        verification=documents.kept(tuple[Verification, ...], folders["verify"] / RESULT) or (),
+        second_opinion=documents.kept(SecondOpinion, folders["verify"] / OPINION),
         rewrites=tuple(report.RewriteReport(name, count) for name, count in pair.optimised.rewrites),
         targets=_targets(settings, folders, judged),
         provenance=_provenance(model),
         warnings=(
             *left_out(folders["compile"]),
-            *(report.kept(tuple[str, ...], folders["verify"] / NOT_RUN) or ()),
+            *(documents.kept(tuple[str, ...], folders["verify"] / NOT_RUN) or ()),
             *([known.caution] if known is not None and known.caution else []),
         ),
     )
@@ -210,10 +210,10 @@ def _targets(settings: Settings, folders: Folders, judged: Evaluation | None) ->
 
 def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | None) -> report.TargetReport:
     """The entry with the costs that were counted while verifying; their mean at the exit rates of the test samples."""
-    document = report.kept(dict, verified / COSTS)
+    document = documents.kept(dict, verified / COSTS)
     if document is None or entry.name not in document:
         return entry
-    costs = report.typed(Costs, document[entry.name])
+    costs = documents.typed(Costs, document[entry.name])
     shares = [e.rate for e in judged.exits] if judged is not None else None
     mean = None if shares is None else sum(s * i for s, i in zip(shares, costs.instructions, strict=True))
     return replace(
@@ -227,7 +227,7 @@ def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | No
 
 
 def _provenance(model: Path) -> dict[str, Any] | None:
-    found = report.kept(dict, model / "provenance.json")
+    found = documents.kept(dict, model / "provenance.json")
     return found if isinstance(found, dict) else None
 
 

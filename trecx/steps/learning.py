@@ -1,6 +1,5 @@
 """Steps that make the pair: train, quantize, calibrate; or take the one that ships, or a user's own."""
 
-import json
 import shutil
 from dataclasses import asdict, replace
 from importlib import metadata
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from mlperf_tiny import pretrained
 from mlperf_tiny.task import Data
-from trecx import __version__
+from trecx import __version__, documents, files
 from trecx import exits as door
 from trecx.console import Step
 from trecx.errors import TrecxError
-from trecx.files import sha256, write_json
+from trecx.files import write_json
 from trecx.judge.calibrate import Calibration, calibrate
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
@@ -62,7 +61,7 @@ def own(model: Path, exits: Path | None) -> Pair:
         return pairs.plain(model)
     spec = door.read(exits)
     found = pairs.bind(model, spec)
-    if sha256(model) != spec.model_sha256:
+    if files.sha256(model) != spec.model_sha256:
         raise TrecxError(
             f"{model} is not the model that {exits} was made for (its SHA-256 differs).",
             "Correct 'sha256' in exits.json if the two do belong together.",
@@ -144,7 +143,7 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         task=chosen.name,
         method=attached.name,
         model_file=name,
-        model_sha256=sha256(out / name),
+        model_sha256=files.sha256(out / name),
         classes=chosen.classes,
         exits=attached.exit_specs(),
         otherwise=attached.otherwise,
@@ -187,7 +186,7 @@ def provenance(
     out: Path,
 ) -> dict[str, object]:
     """Where a pair comes from: data, settings, versions, hashes; what is not known is None."""
-    history = json.loads((trained / "history.json").read_text(encoding="utf-8"))
+    history = documents.required(trained / "history.json", "Train again.")
     weights, fused = settings.weights or settings.model, converted / FUSED
     return {
         "trecx": __version__,
@@ -196,11 +195,11 @@ def provenance(
         "exit": settings.exit or (f"at {', '.join(settings.taps)}" if settings.taps else None),
         **attached.about(),
         "quantization": settings.scheme,
-        "fused_convolutions": json.loads(fused.read_text(encoding="utf-8")) if fused.is_file() else [],
+        "fused_convolutions": documents.required(fused, "Quantize again.") if fused.is_file() else [],
         "seed": settings.seed,
         "data": sources,
         "starting_weights": weights and Path(weights).name,
         "training": history["settings"],
         "versions": {package: metadata.version(package) for package in PACKAGES},
-        "sha256": {file.name: sha256(file) for file in sorted(out.glob("*.tflite"), reverse=True)},
+        "sha256": {file.name: files.sha256(file) for file in sorted(out.glob("*.tflite"), reverse=True)},
     }

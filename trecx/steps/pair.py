@@ -5,6 +5,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from trecx import exits as door
+from trecx import files
 from trecx.compiler import tflite
 from trecx.compiler.ir import Graph
 from trecx.compiler.optimise import optimise
@@ -65,7 +66,7 @@ def read(folder: Path) -> Pair:
         raise TrecxError(f"{folder / 'exits.json'}: the model {exits.model_file!r} must lie beside it.")
     path = folder / exits.model_file
     pair = bind(path, exits)
-    if sha256(path) != exits.model_sha256:
+    if files.sha256(path) != exits.model_sha256:
         raise TrecxError(
             f"{path} is not the model that {folder / 'exits.json'} was made for (its SHA-256 differs).",
             "Take the two files from the same place.",
@@ -85,7 +86,7 @@ def plain(path: Path, classes: tuple[str, ...] | None = None) -> Pair:
     names = classes or tuple(f"class {k}" for k in range(graph.classes))
     output, *others = (one.name for one in final.outputs)
     spec = door.ExitSpec(final.name, output, others=tuple(others))
-    return _pair(path, door.Exits("", "none", path.name, sha256(path), names, (spec,)), graph)
+    return _pair(path, door.Exits("", "none", path.name, files.sha256(path), names, (spec,)), graph)
 
 
 def _pair(path: Path, exits: door.Exits, graph: Graph) -> Pair:

@@ -4,12 +4,12 @@ Copies the pair with its validation answers and the test answers it was judged b
 the text of the file PROTOCOL and with what was measured on what. The backbone is left out: it is somebody else's model.
 """
 
-import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from trecx import documents
 from trecx.files import write_json
 from trecx.run import open_
 from trecx.steps.judging import BACKBONE_TEST, SPLIT, TEST
@@ -19,14 +19,14 @@ from trecx.steps.pair import BACKBONE
 def publish(run_folder: Path, out: Path, protocol: str) -> None:
     """Fill `out` from the run's `model/`, `evaluate/` and `report/` folders; TrecxError where it is no finished run."""
     run = open_(run_folder)
-    report = json.loads((run.folder("report") / "report.json").read_text(encoding="utf-8"))
+    report = documents.required(run.folder("report") / "report.json", "Build the run to its end.")
     out.mkdir(parents=True, exist_ok=True)
     files = [*run.folder("model").iterdir(), *(run.folder("evaluate") / name for name in (TEST, BACKBONE_TEST, SPLIT))]
     for file in files:
         if file.name == BACKBONE:
             continue
         shutil.copyfile(file, out / file.name)
-    provenance = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+    provenance = documents.required(out / "provenance.json", "Build the run to its end.")
     write_json(out / "provenance.json", {**provenance, "protocol": protocol, "measured": measured(report)})
 
 

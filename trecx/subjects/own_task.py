@@ -1,7 +1,6 @@
 """A task of the user's own, from `FILE.py:NAME`. The file is the user's program: it is run."""
 
 import contextlib
-import hashlib
 import importlib.util
 import math
 import sys
@@ -19,6 +18,7 @@ from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Data, DataError, Split, Task
 from trecx.compiler.emit import usable
 from trecx.errors import TrecxError
+from trecx.files import sha256
 
 HINT = "A task is a mlperf_tiny.task.Task, named as FILE.py:NAME; docs/own_task.py is one."
 
@@ -36,7 +36,7 @@ def located(text: str) -> str:
 def load(spec: str) -> Task:
     """The task of this file and name; TrecxError with everything that is wrong with it but its backbone."""
     file, _, name = located(spec).rpartition(":")
-    module = _module(Path(file), hashlib.sha256(Path(file).read_bytes()).hexdigest())
+    module = _module(Path(file), sha256(Path(file)))
     found = getattr(module, name, None)
     if not isinstance(found, Task):
         tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]

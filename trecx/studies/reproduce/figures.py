@@ -9,7 +9,6 @@ import numpy as np
 
 from trecx import documents, pipeline
 from trecx.decision import Criterion, exit_taken
-from trecx.judge import report
 from trecx.judge.calibrate import paired_interval
 from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
@@ -72,7 +71,7 @@ def of(run: Run, number: int) -> dict[str, Any]:
 
 def _proven(run: Run) -> int:
     """How many test samples the C answered as the oracle did, bit by bit."""
-    proven = report.kept(tuple[Verification, ...], run.folder("verify") / RESULT) or ()
+    proven = documents.kept(tuple[Verification, ...], run.folder("verify") / RESULT) or ()
     return next(one.samples for one in proven if one.inputs == "test samples")
 
 

@@ -1,8 +1,6 @@
 """results.json: every seed's figures and what they say together; results.md and the pictures are made of it alone."""
 
-import fcntl
 import json
-import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +14,7 @@ from jinja2 import TemplateError
 from mlperf_tiny.task import Task
 from trecx import documents
 from trecx.errors import TrecxError
-from trecx.files import write_text
+from trecx.files import held, write_text
 from trecx.learn.train import BACKBONE as BACKBONE_WEIGHTS
 from trecx.run import Run
 from trecx.stamp import Stamp
@@ -259,19 +257,15 @@ def updating(docs: Path, name: str) -> Iterator[dict[str, Any]]:
     """
     try:
         docs.mkdir(parents=True, exist_ok=True)
-        handle = os.open(docs, os.O_RDONLY)
     except OSError as error:
         raise TrecxError(
             f"{docs} cannot be written: {error.strerror}.", "Choose another folder with --docs."
         ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with held(docs):
         tasks = read(docs)
         _require_printable({task: entry for task, entry in tasks.items() if task != name}, docs)
         yield tasks
         write(docs, tasks)
-    finally:
-        os.close(handle)
 
 
 def read(docs: Path) -> dict[str, Any]:
@@ -307,9 +301,10 @@ def _require_printable(tasks: dict[str, Any], docs: Path) -> None:
 
 def write(docs: Path, tasks: dict[str, Any]) -> None:
     """Write results.json, lists of numbers on one line, and results.md from it."""
+    path = docs / FILE
     document = json.dumps({"format": FORMAT, "tasks": tasks}, indent=2) + "\n"
-    numbers = r"\[\s+((?:[-+.\deE]+|null)(?:,\s+(?:[-+.\deE]+|null))*)\s+\]"
-    write_text(docs / FILE, re.sub(numbers, _one_line, document))
+    text = re.sub(r"\[\s+((?:[-+.\deE]+|null)(?:,\s+(?:[-+.\deE]+|null))*)\s+\]", _one_line, document)
+    write_text(path, text)
     write_text(docs / markdown.FILE, markdown.text(tasks, docs))
 
 

@@ -15,13 +15,14 @@ from trecx import pipeline, program, stamp
 from trecx import run as runs
 from trecx.console import Step
 from trecx.errors import TrecxError
+from trecx.files import write_json
 from trecx.judge.calibrate import Calibration, calibrate
 from trecx.judge.trace import Trace
 from trecx.learn import train as training
 from trecx.learn.exits import Choice, Method
 from trecx.learn.exits.trecx import TRecX
 from trecx.learn.settings import QuantizeSettings, TrainSettings, settings_for
-from trecx.run import Run, write_json
+from trecx.run import Run
 from trecx.settings import Settings
 from trecx.stamp import Origin, content
 from trecx.steps import pair
