@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from networks import values
 
 from trecx import machine
+from trecx import run as runs
 from trecx.cli import main
 from trecx.compiler.target import HOST
 from trecx.device.build import RECORD, load
+from trecx.settings import Settings
 from trecx.stamp import Stamp
 
 PLANTED = """#!/bin/sh
@@ -55,6 +57,26 @@ def test_the_mark_would_be_left_if_it_were_run(sent, tmp_path, monkeypatch):
     monkeypatch.setattr(Stamp, "objections", lambda *_: [])
     assert CliRunner().invoke(main, ["verify", str(sent)]).exit_code == 0
     assert (tmp_path / "marker").exists()
+
+
+def test_a_task_that_a_sent_run_names_is_not_run(tmp_path, monkeypatch):
+    program, marker = tmp_path / "mine.py", tmp_path / "marker"
+    program.write_text(f"open({str(marker)!r}, 'w').close()\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "theirs"))
+    machine.identity.cache_clear()
+    runs.create(tmp_path / "run", Settings("mine", f"{program}:MINE", train=True).as_json())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "ours"))
+    machine.identity.cache_clear()
+    for verb in ("train", "quantize", "calibrate", "compile", "verify", "evaluate", "report", "serve"):
+        done = CliRunner().invoke(main, [verb, str(tmp_path / "run")])
+        assert done.exit_code == 2 and "was not made on this machine" in done.output, done.output
+    assert not marker.exists()
+    edited = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**edited, "seal": None}))
+    assert CliRunner().invoke(main, ["verify", str(tmp_path / "run")]).exit_code == 2 and not marker.exists()
+    asked = CliRunner().invoke(main, ["build", "--task", f"{program}:MINE", "--out", str(tmp_path / "run")])
+    assert "has no MINE" in asked.output and marker.exists()  # named by the person, it is run
+    machine.identity.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["/bin/true", "../trace", "", ".."])

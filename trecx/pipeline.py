@@ -14,7 +14,7 @@ from trecx.settings import Folders, Settings
 from trecx.stamp import Origin, content, contents
 from trecx.steps import firmware, judging, learning, proof
 from trecx.steps.data import identity
-from trecx.subjects import OwnFile, subject
+from trecx.subjects import OwnFile, OwnTask, subject, task_of
 
 Work = Callable[[Settings, Folders, Path, Step], None]
 
@@ -74,8 +74,12 @@ def steps(settings: Settings) -> list[str]:
 
 
 def settings_of(run: Run) -> Settings:
-    """The settings kept in `run.json`."""
-    return Settings.from_json(run.document["settings"])
+    """The settings kept in `run.json`; TrecxError where they name a program that nobody here chose to run."""
+    settings = Settings.from_json(run.document["settings"])
+    if settings.task is not None and isinstance(task_of(settings.task), OwnTask) and not run.ours:
+        problem = f"{run.path} is about {settings.task}, a program, and was not made on this machine."
+        raise TrecxError(problem, f"If you trust it: trecx build --task {settings.task} --out {run.path}.")
+    return settings
 
 
 def build(run: Run, console: Console) -> None:

@@ -85,7 +85,7 @@ def keep_apart(path: Path, settings: Settings) -> None:
     """TrecxError where a run directory is that of another task or model."""
     if not (path / "run.json").is_file():
         return
-    kept, wanted = subject(settings_of(Run(path))), subject(settings)
+    kept, wanted = subject(Settings.from_json(Run(path).document["settings"])), subject(settings)
     if kept.identity != wanted.identity:
         hint = "Choose another folder with --out, or delete this one."
         raise TrecxError(f"{path} is the run of {kept}, not of {wanted}.", hint)

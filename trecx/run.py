@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trecx import documents
+from trecx import documents, machine
 from trecx import stamp as stamps
 from trecx.errors import TrecxError
 from trecx.files import held, write_json
@@ -103,7 +103,14 @@ class Run:
 
     def choose(self, settings: dict[str, Any]) -> None:
         """Keep these settings from now on."""
-        write_json(self.path / "run.json", {"format": FORMAT, "settings": settings})
+        seal = machine.seal(stamps.digest(settings))
+        write_json(self.path / "run.json", {"format": FORMAT, "settings": settings, "seal": seal})
+
+    @property
+    def ours(self) -> bool:
+        """Whether the settings were written on this machine."""
+        document = self.document
+        return bool(document.get("seal") == machine.seal(stamps.digest(document["settings"])))
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from trecx import documents
-from trecx.files import write_json
-from trecx.run import FORMAT
+from trecx.run import Run
 from trecx.settings import Settings
 from trecx.stamp import STAMP, Origin, Stamp, digest
 
@@ -30,4 +29,4 @@ def take_over(folder: Path, name: str, settings: Settings | None = None) -> None
     if whole:
         Stamp.of(Origin(configuration), trained, about).write(trained)
         if settings is not None and not (folder / "run.json").exists():
-            write_json(folder / "run.json", {"format": FORMAT, "settings": settings.as_json()})
+            Run(folder).choose(settings.as_json())
