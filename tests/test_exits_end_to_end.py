@@ -15,7 +15,6 @@ from trecx import exits as door
 from trecx.compiler.target import CORTEX_M4, HOST
 from trecx.console import Console
 from trecx.device.build import build
-from trecx.files import sha256
 from trecx.judge.calibrate import calibrate
 from trecx.learn.exits.branchynet import BranchyNet
 from trecx.learn.exits.eenet import EENet

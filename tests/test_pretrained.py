@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from mlperf_tiny import TASKS, pretrained
 from trecx import files
 from trecx.cli import main
-from trecx.files import sha256
 from trecx.steps import pair as pairs
 
 SHIPPED = [(task, exit) for task in TASKS for exit in pretrained.exits(task.name)]

@@ -28,7 +28,6 @@ from typing import Any
 from trecx import documents
 from trecx.decision import CRITERIA
 from trecx.errors import TrecxError
-from trecx.files import write_json
 
 FORMAT = "trecx-exits/2"
 FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "otherwise"

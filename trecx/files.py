@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, what is in them, and who holds them."""
+"""Files that are whole or not there, and what tells the content of one from another's."""
 
 import fcntl
 import hashlib
@@ -13,35 +13,42 @@ from trecx.errors import TrecxError
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; it becomes `path` at the end, and vanishes where anything goes wrong.
+    """A name beside `path`, of its ending, to write to; it becomes `path` at the end, and vanishes on any error.
 
-    Raises TrecxError where the file system refuses.
+    Readers see the old file or the new one, never a part. Raises TrecxError where the file system refuses.
     """
-    unfinished = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f".partial-{path.name}")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        partial.unlink(missing_ok=True)  # what a kill left, or somebody put there, is not written into
+        yield partial
+        partial.replace(path)
     except OSError as error:
         raise TrecxError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole; raises TrecxError as `whole` does."""
+    with whole(path) as partial:
+        partial.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text so that readers see the old file or the new one, never a part."""
-    with whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    """Write a file of UTF-8 whole."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, document: object) -> None:
-    """The same with a document as JSON."""
+    """Write JSON as readable, deterministic text."""
     write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Hexadecimal SHA-256 of a file's bytes; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

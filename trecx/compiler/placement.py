@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from random import Random
 
 ALIGNMENT = 4
-# The search puts down about this many blocks, in some tenths of a second.
+# The search puts down about this many blocks, in some tenths of a second; where more than so many pairs to the block
+# restrict each other, as many fewer.
 EFFORT = 200_000
+PAIRS_TO_A_BLOCK = 10
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def place(
     best = _stack(order, neighbours)
     end = _end(best, sizes)
     random = Random(0)
-    for _ in range(effort // len(sizes)):
+    for _ in range(effort // max(len(sizes), len(forbidden) // PAIRS_TO_A_BLOCK)):
         if end <= enough:
             break
         # random() gives the same numbers in every version of Python, as randrange() need not.

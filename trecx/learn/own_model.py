@@ -15,7 +15,7 @@ from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Data
 from trecx import exits as door
 from trecx.errors import TrecxError
-from trecx.files import whole
+from trecx.files import write_json
 from trecx.learn import weights
 from trecx.learn.cost import cost
 from trecx.learn.exits.method import FINAL, Phase, exit_names, specs

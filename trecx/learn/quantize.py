@@ -1,6 +1,5 @@
 """Trained Keras models to int8 `.tflite` files whose outputs carry the names of the exits."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from mlperf_tiny.task import Data, Split, Task
 from trecx import documents
 from trecx.errors import TrecxError
-from trecx.files import whole
+from trecx.files import write_bytes, write_json
 from trecx.learn.exits import Method
 from trecx.learn.exits.method import FINAL
 from trecx.learn.flatbuffer import describe, problems

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlperf_tiny.task import Data, Split, Task
 from trecx.errors import TrecxError
-from trecx.files import whole
+from trecx.files import whole, write_json
 from trecx.learn import weights
 from trecx.learn.batches import probabilities
 from trecx.learn.exits import Method

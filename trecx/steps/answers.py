@@ -13,7 +13,6 @@ from trecx.compiler.target import HOST
 from trecx.console import Step
 from trecx.device import run as device
 from trecx.device.build import Build, build
-from trecx.files import sha256
 from trecx.judge import reference
 from trecx.judge.record import forced, record
 from trecx.judge.trace import Trace

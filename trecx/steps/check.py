@@ -10,7 +10,6 @@ from trecx import exits as door
 from trecx import files
 from trecx.console import Step
 from trecx.errors import TrecxError
-from trecx.files import sha256
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
 from trecx.steps.data import data

@@ -12,7 +12,6 @@ from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import split
 from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
-from trecx.files import sha256
 from trecx.judge.trace import Reading
 
 BACKBONE = "backbone.tflite"

@@ -139,13 +139,15 @@ def lower_bound(buffers: Sequence[Buffer], forbidden: Sequence[Forbidden]) -> in
     Inputs share nothing with each other, so what they share with the output adds up. What follows from several steps
     together, such as outputs that each lie below their input, may need more.
     """
-    sizes = [aligned(b.size) for b in buffers]
+    lengths = [b.size for b in buffers]
+    sizes = [aligned(length) for length in lengths]
     between: dict[tuple[int, int], list[Forbidden]] = {}
     for pair in forbidden:
         between.setdefault((pair.first, pair.second), []).append(pair)
     saved = [0] * len(buffers)
     for (dying, born), pairs in between.items():
-        saved[born] += most_shared(sizes[dying], sizes[born], pairs)
+        if pairs != [apart(dying, born, lengths)]:
+            saved[born] += most_shared(sizes[dying], sizes[born], pairs)
     alive = [0] * (max((b.last for b in buffers), default=0) + 1)
     for buffer, size, less in zip(buffers, sizes, saved, strict=True):
         for step in range(buffer.first, buffer.last + 1):

@@ -10,6 +10,23 @@ from trecx.compiler.plan.stages import Buffer, Stage, split, steps
 from trecx.compiler.target import HOST, Target
 from trecx.errors import AnswerIsNo
 
+Alternatives = Mapping[int, Sequence[KernelCall]]
+# About so many pairs of buffers are looked at, in some seconds, while kernels are exchanged for less memory.
+MOST_PAIRS = 4_000_000
+FEWEST_TRIALS = 10
+
+
+class _Trials:
+    """How many plans may still be tried: thousands for networks of the usual size, few for hundreds of operators."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.left = max(FEWEST_TRIALS, MOST_PAIRS // max(1, len(plan.buffers)) ** 2)
+
+    def take(self) -> bool:
+        """Whether one more may be tried."""
+        self.left -= 1
+        return self.left >= 0
+
 
 def plan_memory(graph: Graph, target: Target = HOST, optimize: str = "time") -> Plan:
     """Schedule the graph in stages, choose kernels and place tensors and scratch.
@@ -19,7 +36,7 @@ def plan_memory(graph: Graph, target: Target = HOST, optimize: str = "time") -> 
     stages = split(graph)
     plan = planned(graph, stages, {op.index: choose(op, target, optimize) for op in graph.ops}, optimize)
     if optimize == "ram" or (target.ram_size is not None and plan.arena_size > target.ram_size):
-        plan = _least(graph, stages, target)
+        plan = _least(graph, stages, target, _Trials(plan))
     if target.ram_size is not None and plan.arena_size > target.ram_size:
         step, peak = _peak(plan.buffers)
         names = ", ".join(f"{b.tensor.name} ({b.size} bytes)" for b in peak)
@@ -31,7 +48,7 @@ def plan_memory(graph: Graph, target: Target = HOST, optimize: str = "time") -> 
     return plan
 
 
-def _least(graph: Graph, stages: tuple[Stage, ...], target: Target) -> Plan:
+def _least(graph: Graph, stages: tuple[Stage, ...], target: Target, trials: _Trials) -> Plan:
     """The plan with the least memory found: from two choices on, exchange kernels at the peak while that helps.
 
     What a kernel needs for itself does not tell what the plan needs, so each exchange places everything anew. Ops whose
@@ -44,22 +61,22 @@ def _least(graph: Graph, stages: tuple[Stage, ...], target: Target) -> Plan:
         best: Plan | None = planned(graph, stages, chosen, "ram")
         while best is not None:
             found.append(best)
-            best = _lowered(graph, best, alternatives)
-    return _hastened(graph, min(found, key=_height), alternatives)
+            best = _lowered(graph, best, alternatives, trials)
+    return _hastened(graph, min(found, key=_height), alternatives, trials)
 
 
-def _lowered(graph: Graph, plan: Plan, alternatives: Mapping[int, Sequence[KernelCall]]) -> Plan | None:
+def _lowered(graph: Graph, plan: Plan, alternatives: Alternatives, trials: _Trials) -> Plan | None:
     """The first plan that one exchange makes lower, or None."""
     for op in _at_the_top(plan):
         for call in alternatives[op.index]:
-            if call.kernel != plan.calls[op.index].kernel:
+            if call.kernel != plan.calls[op.index].kernel and trials.take():
                 trial = planned(graph, plan.stages, {**plan.calls, op.index: call}, plan.optimize, EFFORT // 10)
                 if _height(trial) < _height(plan):
                     return trial
     return None
 
 
-def _hastened(graph: Graph, plan: Plan, alternatives: Mapping[int, Sequence[KernelCall]]) -> Plan:
+def _hastened(graph: Graph, plan: Plan, alternatives: Alternatives, trials: _Trials) -> Plan:
     """The plan with each op's fastest kernel that keeps the arena as small; ops with most work have the first pick."""
     ops = sorted((op for stage in plan.stages for op in stage.ops), key=lambda op: -op.macs())
     for rank in range(max(map(len, alternatives.values()), default=0)):
@@ -68,13 +85,13 @@ def _hastened(graph: Graph, plan: Plan, alternatives: Mapping[int, Sequence[Kern
             slower = [call.kernel for call in alternatives[op.index][rank + 1 :]]
             if plan.calls[op.index].kernel in slower:
                 faster[op.index] = alternatives[op.index][rank]
-        plan = _with_all_that_fit(graph, plan, faster)
+        plan = _with_all_that_fit(graph, plan, faster, trials)
     return plan
 
 
-def _with_all_that_fit(graph: Graph, plan: Plan, calls: Mapping[int, KernelCall]) -> Plan:
+def _with_all_that_fit(graph: Graph, plan: Plan, calls: Mapping[int, KernelCall], trials: _Trials) -> Plan:
     """The plan with those of the calls with which its arena does not grow: all, or what fits of each half."""
-    if not calls:
+    if not calls or not trials.take():
         return plan
     chosen = {**plan.calls, **calls}
     trial = planned(graph, plan.stages, chosen, plan.optimize, EFFORT // 100, like=plan)
@@ -83,7 +100,7 @@ def _with_all_that_fit(graph: Graph, plan: Plan, calls: Mapping[int, KernelCall]
     if len(calls) > 1:
         items = list(calls.items())
         for part in (items[: len(items) // 2], items[len(items) // 2 :]):
-            plan = _with_all_that_fit(graph, plan, dict(part))
+            plan = _with_all_that_fit(graph, plan, dict(part), trials)
     return plan
 
 
