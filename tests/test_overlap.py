@@ -87,6 +87,11 @@ def test_a_few_telling_steps_give_the_distance_of_all(rows, columns, depth, gap,
     assert distance(consecutive(*arguments)) == distance(every_consecutive(*arguments))
 
 
+def test_a_map_of_millions_of_pixels_is_planned_by_a_few_steps():
+    graph = pair.plain(Path(__file__).parent / "cases" / "pool_2896x2896.tflite").graph
+    assert max(len(list(windows(op.rows, op.columns, 1, 1, 1))) for op in graph.ops[:2]) < 100
+
+
 @settings(max_examples=200, deadline=None)
 @given(axes(), axes(), st.integers(1, 4), st.integers(0, 3), st.integers(1, 3), st.integers(1, 4))
 def test_the_steps_of_windows_read_from_the_first_tap_inside_the_input(rows, columns, depth, gap, units, tile):
