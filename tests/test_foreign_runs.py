@@ -1,6 +1,8 @@
 """A run directory that somebody sends: nothing in it is run that was not built here."""
 
 import json
+import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from trecx import run as runs
 from trecx.cli import main
 from trecx.compiler.target import HOST
 from trecx.device.build import RECORD, load
+from trecx.errors import TrecxError
 from trecx.settings import Settings
 from trecx.stamp import Stamp
 
@@ -85,7 +88,8 @@ def test_a_record_that_names_a_program_elsewhere_is_no_build(name, sent):
     record = json.loads((folder / RECORD).read_text())
     (folder / RECORD).write_text(json.dumps({**record, "elf": name}))
     (folder.parent / "trace").write_text("")
-    assert load(folder, HOST) is None
+    with pytest.raises(TrecxError, match="is not the name of a file"):
+        load(folder, HOST)
 
 
 def test_the_secret_is_kept_and_is_nobody_elses_to_read(tmp_path, monkeypatch):
@@ -97,3 +101,61 @@ def test_the_secret_is_kept_and_is_nobody_elses_to_read(tmp_path, monkeypatch):
     kept = Path(tmp_path / "trecx" / machine.NAME)
     assert sys.platform == "win32" or kept.stat().st_mode & 0o077 == 0
     machine.identity.cache_clear()
+
+
+@pytest.fixture
+def record(tmp_path):
+    """The record of a program as `build` leaves it."""
+    model = "input_bytes input_offset classes output_bytes exits limits arena_bytes state_bytes"
+    sizes = "flash ram stack_reserved network_flash network_code network_tables network_ram arena"
+    told = {
+        **dict.fromkeys(("program", "elf"), "trace"),
+        "target": "host",
+        "model": {"name": "m", "task": "m", **dict.fromkeys(model.split(), 1)},
+        "sizes": {**dict.fromkeys(sizes.split(), 1), "sections": [[".text", 1]]},
+    }
+    (tmp_path / RECORD).write_text(json.dumps(told))
+    (tmp_path / "trace").touch()
+    assert load(tmp_path, HOST).program == "trace"
+    return tmp_path / RECORD
+
+
+def wrong_types(record: dict) -> str:
+    record |= {"elf": 5, "extra": 1}
+    record["sizes"] |= {"flash": "a lot", "sections": [["text"]]}
+    del record["model"]["exits"]
+    record["model"]["arena_bytes"] = float("nan")
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (wrong_types, ["elf", "extra", "sizes.flash", "sizes.sections.0.1", "model.exits", "model.arena_bytes"]),
+        (lambda record: json.dumps(record | {"program": "\udc80", "target": "a\0"}), ["DC80", "0000"]),
+        (
+            lambda record: json.dumps(record | {"program": "rm", "target": "m4", "elf": "x"}),
+            ["'m4'", "'rm'", "'x'"],
+        ),
+        (lambda record: "[" * 100_000, ["recursion"]),
+        (lambda record: "[" * 500 + "]" * 500, ["recursion"]),
+        (lambda record: json.dumps(record)[:-9], ["line 1 column"]),
+        (lambda record: "[]", ["object|dictionary"]),
+    ],
+)
+def test_a_damaged_record_ends_in_one_error_with_all_that_is_wrong(damage, said, record):
+    path = record
+    path.write_text(damage(json.loads(path.read_text())))
+    with pytest.raises(TrecxError) as refused:
+        load(path.parent, HOST)
+    assert len(refused.value.problems) == len(said), refused.value.problems
+    assert all(any(re.search(one, problem) for problem in refused.value.problems) for one in said)
+    assert all(problem.startswith(f"{path} names no program") for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: None])
+def test_a_record_that_is_no_file_is_refused_at_once(plant, record):
+    record.unlink()
+    plant(record)
+    with pytest.raises(TrecxError, match=r"build\.json names no .*: (it is not a regular file|No such file)"):
+        load(record.parent, HOST)

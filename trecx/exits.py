@@ -19,7 +19,6 @@ is sure enough, "otherwise" says which answers: the last ("final"), or of all th
 The first operating point is the firmware's default; without one, every early exit starts as "never".
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 from trecx import documents
 from trecx.decision import CRITERIA
 from trecx.errors import TrecxError
+from trecx.files import write_json
 
 FORMAT = "trecx-exits/2"
 FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "otherwise"
@@ -92,14 +92,14 @@ class Exits:
             "otherwise": self.otherwise,
             "operating_points": [asdict(p) for p in self.operating_points],
         }
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(path, document)
 
 
 def read(path: Path) -> Exits:
     """Read and check `exits.json`; raise TrecxError with everything that is wrong with it."""
     try:
         document = documents.read(path)
-    except (OSError, ValueError, RecursionError) as error:
+    except documents.Unreadable as error:
         raise TrecxError(f"{path}: not readable as JSON: {error}.") from error
     problems = list(_problems(document))
     if problems:

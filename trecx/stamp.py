@@ -105,7 +105,7 @@ def read(folder: Path) -> Stamp | None:
         return None
     try:
         return documents.typed(Stamp, documents.read(folder / STAMP))
-    except (OSError, ValueError, RecursionError):
+    except documents.Unreadable:
         return _UNREADABLE
 
 

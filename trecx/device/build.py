@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,19 +126,9 @@ def build(
         raise TrecxError(f"Cannot write the program to {out}: {error.strerror or error}.") from error
 
 
-def load(out: Path, target: Target) -> Build | None:
-    """The build that `build` left in `out` for this target, or None where there is none."""
-    try:
-        record: _Record = documents.typed(_Record, documents.read(out / RECORD))
-        found = Build(target, record.program, out / _plain(record.elf), record.model, record.sizes)
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if record.target == target.name and found.elf.is_file() else None
-
-
 @dataclass(frozen=True)
 class _Record:
-    """What `build.json` says of a program beside it."""
+    """What `build.json` says of the program beside it."""
 
     target: str
     program: str
@@ -146,12 +136,29 @@ class _Record:
     model: Interface
     sizes: Sizes
 
+    def problems(self, out: Path, target: Target) -> Iterator[str]:
+        """Why this is no program for `target` that lies in `out`, as fragments."""
+        if self.target != target.name:
+            yield f"it is for the target {self.target!r}, not {target.name!r}"
+        if self.program not in {program for program, _ in PROGRAMS}:
+            yield f"there is no program {self.program!r}"
+        if self.elf in ("", ".", "..") or Path(self.elf).name != self.elf:
+            yield f"{self.elf!r} is not the name of a file"
+        elif not (out / self.elf).is_file():
+            yield f"the program {self.elf!r} is missing"
 
-def _plain(name: str) -> str:
-    """The name of a file that lies beside its record; ValueError for any other path."""
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise ValueError(f"{name!r} is not the name of a file")
-    return name
+
+def load(out: Path, target: Target) -> Build:
+    """The build that `build` left in `out` for this target; TrecxError with all problems where there is none."""
+    path = out / RECORD
+    try:
+        record: _Record = documents.typed(_Record, documents.read(path))
+        problems = tuple(record.problems(out, target))
+    except documents.Unreadable as error:
+        problems = error.problems
+    if problems:
+        raise TrecxError([f"{path} names no program that can be read: {one}." for one in problems], "Compile again.")
+    return Build(target, record.program, out / record.elf, record.model, record.sizes)
 
 
 @dataclass(frozen=True)

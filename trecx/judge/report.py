@@ -307,7 +307,7 @@ def read(path: Path) -> Report:
         if schema != SCHEMA:
             raise ValueError(f"schema {schema!r}, expected {SCHEMA!r}")
         report: Report = documents.typed(Report, document)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrecxError(f"{path} is not a report: {error}.", "Run `trecx report` to write it again.") from error
     return report
 

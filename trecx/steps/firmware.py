@@ -57,11 +57,16 @@ def programs(firmware: Path, settings: Settings) -> tuple[Build, ...]:
     """
     known = _left_out(firmware)
     wanted = [target for target in targets(settings) if target.name not in known]
-    found = {target.name: load(firmware / target.name / PROGRAM, target) for target in wanted}
-    damaged = [f"{firmware / name} holds no program that can be read." for name, built in found.items() if not built]
+    found: list[Build] = []
+    damaged: list[str] = []
+    for target in wanted:
+        try:
+            found.append(load(firmware / target.name / PROGRAM, target))
+        except TrecxError as error:
+            damaged += error.problems
     if damaged:
         raise TrecxError(damaged, f"Delete {firmware} and compile again.")
-    return tuple(built for built in found.values() if built)
+    return tuple(found)
 
 
 def left_out(firmware: Path) -> tuple[str, ...]:
@@ -71,7 +76,8 @@ def left_out(firmware: Path) -> tuple[str, ...]:
 
 def _left_out(firmware: Path) -> dict[str, str]:
     """The same by target."""
-    return {str(name): str(why) for name, why in (kept(dict, firmware / LEFT_OUT) or {}).items()}
+    found: dict[str, str] | None = kept(dict[str, str], firmware / LEFT_OUT)
+    return found or {}
 
 
 def plan_of(firmware: Path, target: Target) -> MemoryMap | None:

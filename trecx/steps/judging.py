@@ -210,10 +210,9 @@ def _targets(settings: Settings, folders: Folders, judged: Evaluation | None) ->
 
 def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | None) -> report.TargetReport:
     """The entry with the costs that were counted while verifying; their mean at the exit rates of the test samples."""
-    document = documents.kept(dict, verified / COSTS)
-    if document is None or entry.name not in document:
+    costs: Costs | None = (documents.kept(dict[str, Costs], verified / COSTS) or {}).get(entry.name)
+    if costs is None:
         return entry
-    costs = documents.typed(Costs, document[entry.name])
     shares = [e.rate for e in judged.exits] if judged is not None else None
     mean = None if shares is None else sum(s * i for s, i in zip(shares, costs.instructions, strict=True))
     return replace(
@@ -227,8 +226,8 @@ def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | No
 
 
 def _provenance(model: Path) -> dict[str, Any] | None:
-    found = documents.kept(dict, model / "provenance.json")
-    return found if isinstance(found, dict) else None
+    found: dict[str, Any] | None = documents.kept(dict, model / "provenance.json")
+    return found
 
 
 def _float_right(trained: Path, labels: np.ndarray) -> int | None:

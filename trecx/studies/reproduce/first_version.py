@@ -24,7 +24,7 @@ def take_over(folder: Path, name: str, settings: Settings | None = None) -> None
         kept = documents.read(trained / CONFIG)
         configuration, about = kept["configuration"], kept["about"]
         whole = digest(configuration) == kept["sha256"] and isinstance(configuration, dict) and isinstance(about, dict)
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return
     if whole:
         Stamp.of(Origin(configuration), trained, about).write(trained)

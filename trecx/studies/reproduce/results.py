@@ -273,12 +273,7 @@ def read(docs: Path) -> dict[str, Any]:
     path = docs / FILE
     if not path.exists():
         return {}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise TrecxError(
-            f"{path} cannot be read: {error}.", "Move it away, and every task is reported anew."
-        ) from error
+    document = documents.required(path, "Move it away, and every task is reported anew.")
     shaped = isinstance(document, dict) and document.get("format") == FORMAT
     if not shaped or not isinstance(document.get("tasks"), dict):
         raise TrecxError(f"{path} is not of format {FORMAT}.", "Move it away, and every task is reported anew.")
