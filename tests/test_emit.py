@@ -18,6 +18,7 @@ from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, c_string, emit
 from trecx.compiler.ir import Graph, Quant
 from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import plan_memory
+from trecx.compiler.text import COLUMNS
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = ("net.h", "net.c", "net_data.h", "net_test.c", "trecx_model.h")
@@ -33,6 +34,29 @@ def emitted(graph: Graph | None = None) -> dict[str, str]:
     names = Names("net", "A random network", "0123abcd", exits.classes, "net01", 128)
     answers = KnownAnswers("an oracle", (KnownAnswer(1, (0,), 1, 2, (1, 2, 3, 4, -5), (5, 4, 3, 2, -1)),))
     return emit(graph, plan_memory(graph), names, exits.thresholds(), answers)
+
+
+@pytest.mark.parametrize("hooks", [False, True])
+def test_no_generated_line_is_longer_than_100_columns(hooks):
+    content, exits = two_exits(0)
+    long = replace(exits, classes=tuple(f"a class with quite a long name, number {k}" for k in range(5)))
+    names = Names("n" * 32, "A long title, " * 7, "0" * 64, long.classes, "net01")
+    graph = optimise(tflite.parse(content, long))
+    answers = KnownAnswers("an oracle", (KnownAnswer(1, (0,), 1, 2, (-100,) * 5, (-100,) * 5),))
+    for name, text in emit(graph, plan_memory(graph), names, long.thresholds(), answers, hooks).items():
+        if not name.startswith("kernels/"):
+            assert [line for line in text.splitlines() if len(line) > COLUMNS] == []
+
+
+def test_only_where_asked_for_the_code_can_be_looked_into():
+    content, exits = two_exits(0)
+    graph = optimise(tflite.parse(content, exits))
+    names, answers = Names("net", "A random network", "00", exits.classes, "net01"), KnownAnswers("", ())
+    plain, hooked = (
+        emit(graph, plan_memory(graph), names, exits.thresholds(), answers, hooks)["net.c"] for hooks in (False, True)
+    )
+    assert "HOOK" not in plain and "TRECX_DECISION" not in plain
+    assert hooked.count("TRECX_HOOK(") > 5
 
 
 @pytest.mark.parametrize("name", FILES)

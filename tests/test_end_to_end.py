@@ -16,7 +16,7 @@ from trecx.compiler.kernels import OPTIMIZE
 from trecx.compiler.plan import plan_memory, split
 from trecx.compiler.target import HOST, TARGETS, Target
 from trecx.decision import ALWAYS, NEVER, exit_taken
-from trecx.device.build import Options, build
+from trecx.device.build import HOOKS, Options, build
 from trecx.device.run import run_host, run_qemu, self_test
 from trecx.errors import TrecxError
 from trecx.judge import reference
@@ -62,7 +62,7 @@ def write(
     names = Names("net", "a network", found.exits.model_sha256, found.exits.classes, "net")
     answers = firmware.known_answers(found)
     plan = plan_memory(graph, target, optimize)
-    for name, text in emit(graph, plan, names, found.thresholds, answers).items():
+    for name, text in emit(graph, plan, names, found.thresholds, answers, target.program in HOOKS).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder

@@ -238,7 +238,7 @@ class Network:
         names = Names("net", "a network", "00", self.found.exits.classes, "net")
         answers = firmware.known_answers(self.found)
         sources = folder / "c"
-        for name, text in emit(self.found.optimised, plan, names, self.found.thresholds, answers).items():
+        for name, text in emit(self.found.optimised, plan, names, self.found.thresholds, answers, hooks=True).items():
             (sources / name).parent.mkdir(parents=True, exist_ok=True)
             (sources / name).write_text(text)
         ranges = ", ".join("{{ {}, {}, {} }}".format(*entry) for entry in dead(plan))

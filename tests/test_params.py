@@ -88,6 +88,16 @@ def test_every_header_with_params_is_compared():
     assert declared == reached | {"circular_buffer"}  # whose vectors are the streams of test_state.py
 
 
+@pytest.mark.parametrize("operator", DRAW)
+def test_tables_are_the_members_of_the_header(operator):
+    for call in (call for case in cases(operator) for t in TARGETS for call in candidates(case.op, t) if call.layered):
+        header = (KERNELS / f"{call.kernel}.h").read_text()
+        body = re.search(r"typedef struct \{([^}]*)\} trecx_" + call.symbol + "_tables;", header)
+        assert body is not None, call.kernel
+        declared = re.findall(r"const (\w+) \*(\w+);", body[1])
+        assert declared == [(table.ctype, table.name) for table in call.tables], call.kernel
+
+
 def some_call() -> KernelCall:
     return next(c for case in cases("CONV_2D") if (c := case.op.call()).kernel == "conv_2d")
 

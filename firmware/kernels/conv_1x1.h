@@ -17,6 +17,14 @@ typedef struct {
   trecx_output output;
 } trecx_conv_1x1_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const int8_t *shifts;
+} trecx_conv_1x1_tables;
+
 TRECX_INLINE int8_t trecx_conv_1x1_output(int32_t sum, int32_t multiplier, int32_t shift,
                                           const trecx_conv_1x1_params p) {
   const int32_t scaled = p.shifts_right ? trecx_requantize_right(sum, multiplier, shift)
@@ -59,8 +67,12 @@ TRECX_INLINE void trecx_conv_1x1_tile(const int8_t *input, int8_t *output, const
   out[3 * p.output_channels + 1] = trecx_conv_1x1_output(b3, multipliers[o + 1], shifts[o + 1], p);
 }
 
-TRECX_KERNEL void trecx_conv_1x1(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
-                                 const int32_t *multipliers, const int8_t *shifts, const trecx_conv_1x1_params p) {
+TRECX_KERNEL void trecx_conv_1x1(const int8_t *input, int8_t *output,
+                                 const trecx_conv_1x1_tables *tables, const trecx_conv_1x1_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const bias = tables->bias;
+  const int32_t *const multipliers = tables->multipliers;
+  const int8_t *const shifts = tables->shifts;
   const int32_t tiled_pixels = p.input.count - p.input.count % 4;
   const int32_t tiled_channels = p.output_channels - p.output_channels % 2;
   for (int32_t pixel = 0; pixel < tiled_pixels; pixel += 4) {

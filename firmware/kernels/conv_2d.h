@@ -19,6 +19,14 @@ typedef struct {
   trecx_output output;
 } trecx_conv_2d_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const int8_t *shifts;
+} trecx_conv_2d_tables;
+
 /* The taps of one window that lie inside the input: rows and columns [begin, end) of the kernel. */
 typedef struct {
   int32_t row_begin, row_end, column_begin, column_end;
@@ -75,8 +83,12 @@ TRECX_INLINE void trecx_conv_2d_pixel(const int8_t *input, int8_t *output, const
   }
 }
 
-TRECX_KERNEL void trecx_conv_2d(const int8_t *input, int8_t *output, const int8_t *weights, const int32_t *bias,
-                                const int32_t *multipliers, const int8_t *shifts, const trecx_conv_2d_params p) {
+TRECX_KERNEL void trecx_conv_2d(const int8_t *input, int8_t *output,
+                                const trecx_conv_2d_tables *tables, const trecx_conv_2d_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const bias = tables->bias;
+  const int32_t *const multipliers = tables->multipliers;
+  const int8_t *const shifts = tables->shifts;
   for (int32_t y = 0; y < p.rows.output; y++) {
     const int32_t top = y * p.rows.stride - p.rows.before;
     for (int32_t x = 0; x < p.columns.output; x++) {

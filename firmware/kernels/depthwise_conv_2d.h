@@ -18,6 +18,14 @@ typedef struct {
   trecx_output output;
 } trecx_depthwise_conv_2d_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const int8_t *shifts;
+} trecx_depthwise_conv_2d_tables;
+
 /* Sum of taps of one channel, all of them inside the input; `input` and `weights` are at the first tap. */
 TRECX_INLINE int32_t trecx_depthwise_conv_2d_inside(const int8_t *input, const int8_t *weights,
                                                     const trecx_depthwise_conv_2d_params p) {
@@ -49,9 +57,13 @@ TRECX_INLINE int32_t trecx_depthwise_conv_2d_border(const int8_t *input, const i
   return sum;
 }
 
-TRECX_KERNEL void trecx_depthwise_conv_2d(const int8_t *input, int8_t *output, const int8_t *weights,
-                                          const int32_t *bias, const int32_t *multipliers, const int8_t *shifts,
+TRECX_KERNEL void trecx_depthwise_conv_2d(const int8_t *input, int8_t *output,
+                                          const trecx_depthwise_conv_2d_tables *tables,
                                           const trecx_depthwise_conv_2d_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const bias = tables->bias;
+  const int32_t *const multipliers = tables->multipliers;
+  const int8_t *const shifts = tables->shifts;
   for (int32_t y = 0; y < p.rows.output; y++) {
     const int32_t top = y * p.rows.stride - p.rows.before;
     const int rows_inside = top >= 0 && top + p.rows.kernel <= p.rows.size;

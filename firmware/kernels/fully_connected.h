@@ -17,9 +17,21 @@ typedef struct {
   trecx_output output;
 } trecx_fully_connected_params;
 
-TRECX_KERNEL void trecx_fully_connected(const int8_t *input, int8_t *output, const int8_t *weights,
-                                        const int32_t *bias, const int32_t *multipliers, const int8_t *shifts,
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const int8_t *shifts;
+} trecx_fully_connected_tables;
+
+TRECX_KERNEL void trecx_fully_connected(const int8_t *input, int8_t *output,
+                                        const trecx_fully_connected_tables *tables,
                                         const trecx_fully_connected_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const bias = tables->bias;
+  const int32_t *const multipliers = tables->multipliers;
+  const int8_t *const shifts = tables->shifts;
   for (int32_t o = 0; o < p.outputs; o++) {
     int32_t sum = bias[o];
     for (int32_t run = 0; run < p.input.count; run++) {

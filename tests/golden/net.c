@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-#include "net_data.h"
+/* Layers of equal shape share one function, which has all registers to itself. */
+#define TRECX_LAYER static __attribute__((noinline))
+
 #include "kernels/exit/max_score.h"
 #include "kernels/average_pool_2d.h"
 #include "kernels/fully_connected.h"
@@ -11,17 +13,7 @@
 #include "kernels/portable/depthwise_conv_2d.h"
 #include "kernels/quantize.h"
 #include "kernels/softmax.h"
-
-/* Called after every operator, for each of its outputs, with its index in the model file, the
- * output and its bytes; define it to look inside (layer-by-layer comparison, profiling). */
-#ifndef TRECX_HOOK
-#define TRECX_HOOK(index, data, bytes) ((void)0)
-#endif
-
-/* The same after every exit's decision: its number, and by what it decided. */
-#ifndef TRECX_DECISION
-#define TRECX_DECISION(exit, statistic) ((void)0)
-#endif
+#include "net_data.h"
 
 /* Define NET_EXTERNAL_ARENA to place the arena yourself, 16-byte aligned. */
 #ifdef NET_EXTERNAL_ARENA
@@ -33,14 +25,12 @@ static _Alignas(16) int8_t net_arena[NET_ARENA_BYTES];
 static const uint32_t default_limits[1] = { 131072u /* max_score 0.5 */ };
 static uint32_t limits[1] = { 131072u };
 
-/* Layers of equal shape share one function, which the C compiler specialises for its constants. */
+/* Kernels for the shapes of this network, which the C compiler specialises for their constants. */
 
 /* CONV_2D 12x9x2 -> 12x9x4 */
-static void run_portable_conv_2d_dot_0(const int8_t *input, int8_t *output, int8_t *scratch,
-                                       const int16_t *weights, const int32_t *bias,
-                                       const int32_t *multipliers, const uint8_t *rights) {
-  trecx_portable_conv_2d_dot(input, output, scratch, weights, bias, multipliers, rights,
-                             (trecx_portable_conv_2d_dot_params){
+TRECX_LAYER void run_portable_conv_2d_dot_0(const int8_t *input, int8_t *output, int8_t *scratch,
+                                            const trecx_portable_conv_2d_dot_tables *tables) {
+  trecx_portable_conv_2d_dot(input, output, scratch, tables, (trecx_portable_conv_2d_dot_params){
       .rows = { .size = 12, .kernel = 2, .stride = 1, .before = 0, .output = 12 },
       .columns = { .size = 9, .kernel = 2, .stride = 1, .before = 0, .output = 9 },
       .input = { .channels = 2, .stride = 2 },
@@ -52,10 +42,11 @@ static void run_portable_conv_2d_dot_0(const int8_t *input, int8_t *output, int8
 }
 
 /* DEPTHWISE_CONV_2D 12x9x4 -> 12x9x4 */
-static void run_portable_depthwise_conv_2d_0(const int8_t *input, int8_t *output, int8_t *scratch,
-                                             const int8_t *weights, const int32_t *bias,
-                                             const int32_t *multipliers, const uint8_t *rights) {
-  trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights,
+TRECX_LAYER void run_portable_depthwise_conv_2d_0(const int8_t *input, int8_t *output,
+                                                  int8_t *scratch,
+                                                  const trecx_portable_depthwise_conv_2d_tables
+                                                      *tables) {
+  trecx_portable_depthwise_conv_2d(input, output, scratch, tables,
                                    (trecx_portable_depthwise_conv_2d_params){
       .rows = { .size = 12, .kernel = 3, .stride = 1, .before = 1, .output = 12 },
       .columns = { .size = 9, .kernel = 3, .stride = 1, .before = 1, .output = 9 },
@@ -69,11 +60,9 @@ static void run_portable_depthwise_conv_2d_0(const int8_t *input, int8_t *output
 }
 
 /* CONV_2D 12x9x4 -> 12x9x4 */
-static void run_portable_conv_2d_dot_1(const int8_t *input, int8_t *output, int8_t *scratch,
-                                       const int16_t *weights, const int32_t *bias,
-                                       const int32_t *multipliers, const uint8_t *rights) {
-  trecx_portable_conv_2d_dot(input, output, scratch, weights, bias, multipliers, rights,
-                             (trecx_portable_conv_2d_dot_params){
+TRECX_LAYER void run_portable_conv_2d_dot_1(const int8_t *input, int8_t *output, int8_t *scratch,
+                                            const trecx_portable_conv_2d_dot_tables *tables) {
+  trecx_portable_conv_2d_dot(input, output, scratch, tables, (trecx_portable_conv_2d_dot_params){
       .rows = { .size = 12, .kernel = 1, .stride = 1, .before = 0, .output = 12 },
       .columns = { .size = 9, .kernel = 1, .stride = 1, .before = 0, .output = 9 },
       .input = { .channels = 4, .stride = 4 },
@@ -85,10 +74,11 @@ static void run_portable_conv_2d_dot_1(const int8_t *input, int8_t *output, int8
 }
 
 /* DEPTHWISE_CONV_2D 12x9x2 -> 6x5x2 */
-static void run_portable_depthwise_conv_2d_1(const int8_t *input, int8_t *output, int8_t *scratch,
-                                             const int8_t *weights, const int32_t *bias,
-                                             const int32_t *multipliers, const uint8_t *rights) {
-  trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights,
+TRECX_LAYER void run_portable_depthwise_conv_2d_1(const int8_t *input, int8_t *output,
+                                                  int8_t *scratch,
+                                                  const trecx_portable_depthwise_conv_2d_tables
+                                                      *tables) {
+  trecx_portable_depthwise_conv_2d(input, output, scratch, tables,
                                    (trecx_portable_depthwise_conv_2d_params){
       .rows = { .size = 12, .kernel = 3, .stride = 2, .before = 0, .output = 6 },
       .columns = { .size = 9, .kernel = 3, .stride = 2, .before = 1, .output = 5 },
@@ -102,7 +92,7 @@ static void run_portable_depthwise_conv_2d_1(const int8_t *input, int8_t *output
 }
 
 /* AVERAGE_POOL_2D 6x5x2 -> 3x2x2 */
-static void run_average_pool_2d_0(const int8_t *input, int8_t *output) {
+TRECX_LAYER void run_average_pool_2d_0(const int8_t *input, int8_t *output) {
   trecx_average_pool_2d(input, output, (trecx_average_pool_2d_params){
       .rows = { .size = 6, .kernel = 2, .stride = 2, .before = 0, .output = 3 },
       .columns = { .size = 5, .kernel = 2, .stride = 2, .before = 0, .output = 2 },
@@ -112,11 +102,9 @@ static void run_average_pool_2d_0(const int8_t *input, int8_t *output) {
 }
 
 /* FULLY_CONNECTED 12 -> 5 */
-static void run_fully_connected_0(const int8_t *input, int8_t *output, const int8_t *weights,
-                                  const int32_t *bias, const int32_t *multipliers,
-                                  const int8_t *shifts) {
-  trecx_fully_connected(input, output, weights, bias, multipliers, shifts,
-                        (trecx_fully_connected_params){
+TRECX_LAYER void run_fully_connected_0(const int8_t *input, int8_t *output,
+                                       const trecx_fully_connected_tables *tables) {
+  trecx_fully_connected(input, output, tables, (trecx_fully_connected_params){
       .input = { .count = 1, .length = 12, .stride = 12 },
       .outputs = 5,
       .shifts_right = 1,
@@ -125,14 +113,14 @@ static void run_fully_connected_0(const int8_t *input, int8_t *output, const int
 }
 
 /* SOFTMAX 5 -> 5 */
-static void run_softmax_0(const int8_t *input, int8_t *output, const int32_t *exponentials) {
+TRECX_LAYER void run_softmax_0(const int8_t *input, int8_t *output, const int32_t *exponentials) {
   trecx_softmax(input, output, exponentials, (trecx_softmax_params){
       .input = { .count = 1, .length = 5, .stride = 5 },
   });
 }
 
 /* AVERAGE_POOL_2D 12x9x4 -> 1x1x4 */
-static void run_average_pool_2d_1(const int8_t *input, int8_t *output) {
+TRECX_LAYER void run_average_pool_2d_1(const int8_t *input, int8_t *output) {
   trecx_average_pool_2d(input, output, (trecx_average_pool_2d_params){
       .rows = { .size = 12, .kernel = 12, .stride = 12, .before = 0, .output = 1 },
       .columns = { .size = 9, .kernel = 9, .stride = 9, .before = 0, .output = 1 },
@@ -142,10 +130,11 @@ static void run_average_pool_2d_1(const int8_t *input, int8_t *output) {
 }
 
 /* DEPTHWISE_CONV_2D 12x9x2 -> 12x9x2 */
-static void run_portable_depthwise_conv_2d_2(const int8_t *input, int8_t *output, int8_t *scratch,
-                                             const int8_t *weights, const int32_t *bias,
-                                             const int32_t *multipliers, const uint8_t *rights) {
-  trecx_portable_depthwise_conv_2d(input, output, scratch, weights, bias, multipliers, rights,
+TRECX_LAYER void run_portable_depthwise_conv_2d_2(const int8_t *input, int8_t *output,
+                                                  int8_t *scratch,
+                                                  const trecx_portable_depthwise_conv_2d_tables
+                                                      *tables) {
+  trecx_portable_depthwise_conv_2d(input, output, scratch, tables,
                                    (trecx_portable_depthwise_conv_2d_params){
       .rows = { .size = 12, .kernel = 3, .stride = 1, .before = 1, .output = 12 },
       .columns = { .size = 9, .kernel = 3, .stride = 1, .before = 1, .output = 9 },
@@ -159,7 +148,7 @@ static void run_portable_depthwise_conv_2d_2(const int8_t *input, int8_t *output
 }
 
 /* AVERAGE_POOL_2D 12x9x2 -> 1x1x2 */
-static void run_average_pool_2d_2(const int8_t *input, int8_t *output) {
+TRECX_LAYER void run_average_pool_2d_2(const int8_t *input, int8_t *output) {
   trecx_average_pool_2d(input, output, (trecx_average_pool_2d_params){
       .rows = { .size = 12, .kernel = 12, .stride = 12, .before = 0, .output = 1 },
       .columns = { .size = 9, .kernel = 9, .stride = 9, .before = 0, .output = 1 },
@@ -169,7 +158,7 @@ static void run_average_pool_2d_2(const int8_t *input, int8_t *output) {
 }
 
 /* QUANTIZE 2 -> 2 */
-static void run_quantize_0(const int8_t *input, int8_t *output) {
+TRECX_LAYER void run_quantize_0(const int8_t *input, int8_t *output) {
   trecx_quantize(input, output, (trecx_quantize_params){
       .input = { .count = 1, .length = 2, .stride = 2 },
       .input_zero_point = -128,
@@ -179,11 +168,9 @@ static void run_quantize_0(const int8_t *input, int8_t *output) {
 }
 
 /* FULLY_CONNECTED 6 -> 5 */
-static void run_fully_connected_1(const int8_t *input, int8_t *output, const int8_t *weights,
-                                  const int32_t *bias, const int32_t *multipliers,
-                                  const int8_t *shifts) {
-  trecx_fully_connected(input, output, weights, bias, multipliers, shifts,
-                        (trecx_fully_connected_params){
+TRECX_LAYER void run_fully_connected_1(const int8_t *input, int8_t *output,
+                                       const trecx_fully_connected_tables *tables) {
+  trecx_fully_connected(input, output, tables, (trecx_fully_connected_params){
       .input = { .count = 1, .length = 6, .stride = 6 },
       .outputs = 5,
       .shifts_right = 1,
@@ -238,33 +225,19 @@ void net_run(net_result_t *result) {
   int8_t *const view_44 = arena + 432; /* 12 */
 
   /* 0 CONV_2D 12x9x2 -> 12x9x4 */
-  run_portable_conv_2d_dot_0(input, conv_2d_0, scratch_0, op0_weights, op0_bias, op0_multipliers,
-                             op0_rights);
-  TRECX_HOOK(0, conv_2d_0, 432);
+  run_portable_conv_2d_dot_0(input, conv_2d_0, scratch_0, &layer_0);
   /* 1 DEPTHWISE_CONV_2D 12x9x4 -> 12x9x4 */
-  run_portable_depthwise_conv_2d_0(conv_2d_0, depthwise_conv_2d_1, scratch_1, op1_weights, op1_bias,
-                                   op1_multipliers, op1_rights);
-  TRECX_HOOK(1, depthwise_conv_2d_1, 432);
+  run_portable_depthwise_conv_2d_0(conv_2d_0, depthwise_conv_2d_1, scratch_1, &layer_1);
   /* 2 CONV_2D 12x9x4 -> 12x9x4 */
-  run_portable_conv_2d_dot_1(depthwise_conv_2d_1, conv_2d_2, scratch_2, op2_weights, op2_bias,
-                             op2_multipliers, op2_rights);
-  TRECX_HOOK(2, conv_2d_2, 432);
+  run_portable_conv_2d_dot_1(depthwise_conv_2d_1, conv_2d_2, scratch_2, &layer_2);
   /* 16 DEPTHWISE_CONV_2D 12x9x2 -> 6x5x2 */
-  run_portable_depthwise_conv_2d_1(view_38, depthwise_conv_2d_16, scratch_16, op16_weights,
-                                   op16_bias, op16_multipliers, op16_rights);
-  TRECX_HOOK(16, depthwise_conv_2d_16, 60);
+  run_portable_depthwise_conv_2d_1(view_38, depthwise_conv_2d_16, scratch_16, &layer_16);
   /* 17 AVERAGE_POOL_2D 6x5x2 -> 3x2x2 */
   run_average_pool_2d_0(depthwise_conv_2d_16, average_pool_2d_17);
-  TRECX_HOOK(17, average_pool_2d_17, 12);
   /* 19 FULLY_CONNECTED 12 -> 5 */
-  run_fully_connected_0(view_44, fully_connected_19, op19_weights, op19_bias, op19_multipliers,
-                        op19_shifts);
-  TRECX_HOOK(19, fully_connected_19, 5);
-  const uint32_t statistic_0 = trecx_exit_max_score(fully_connected_19, 5u, exit0_e);
-  TRECX_DECISION(0, statistic_0);
-  if (statistic_0 <= limits[0]) {
+  run_fully_connected_0(view_44, fully_connected_19, &layer_19);
+  if (trecx_exit_max_score(fully_connected_19, 5u, exit0_e) <= limits[0]) {
     run_softmax_0(fully_connected_19, result->scores, op20_exponentials);
-    TRECX_HOOK(20, result->scores, NET_CLASSES);
     answer(result, 0, fully_connected_19);
     return;
   }
@@ -285,31 +258,19 @@ void net_run(net_result_t *result) {
   int8_t *const view_30 = arena + 588; /* 6 */
 
   /* 3 DEPTHWISE_CONV_2D 12x9x4 -> 12x9x4 */
-  run_portable_depthwise_conv_2d_0(conv_2d_2, depthwise_conv_2d_3, scratch_3, op3_weights, op3_bias,
-                                   op3_multipliers, op3_rights);
-  TRECX_HOOK(3, depthwise_conv_2d_3, 432);
+  run_portable_depthwise_conv_2d_0(conv_2d_2, depthwise_conv_2d_3, scratch_3, &layer_3);
   /* 4 CONV_2D 12x9x4 -> 12x9x4 */
-  run_portable_conv_2d_dot_1(depthwise_conv_2d_3, conv_2d_4, scratch_4, op4_weights, op4_bias,
-                             op4_multipliers, op4_rights);
-  TRECX_HOOK(4, conv_2d_4, 432);
+  run_portable_conv_2d_dot_1(depthwise_conv_2d_3, conv_2d_4, scratch_4, &layer_4);
   /* 5 AVERAGE_POOL_2D 12x9x4 -> 1x1x4 */
   run_average_pool_2d_1(conv_2d_4, average_pool_2d_5);
-  TRECX_HOOK(5, average_pool_2d_5, 4);
   /* 8 DEPTHWISE_CONV_2D 12x9x2 -> 12x9x2 */
-  run_portable_depthwise_conv_2d_2(view_22, depthwise_conv_2d_8, scratch_8, op8_weights, op8_bias,
-                                   op8_multipliers, op8_rights);
-  TRECX_HOOK(8, depthwise_conv_2d_8, 216);
+  run_portable_depthwise_conv_2d_2(view_22, depthwise_conv_2d_8, scratch_8, &layer_8);
   /* 9 AVERAGE_POOL_2D 12x9x2 -> 1x1x2 */
   run_average_pool_2d_2(depthwise_conv_2d_8, average_pool_2d_9);
-  TRECX_HOOK(9, average_pool_2d_9, 2);
   /* 11 QUANTIZE 2 -> 2 */
   run_quantize_0(view_28, quantize_11);
-  TRECX_HOOK(11, quantize_11, 2);
   /* 13 FULLY_CONNECTED 6 -> 5 */
-  run_fully_connected_1(view_30, fully_connected_13, op13_weights, op13_bias, op19_multipliers,
-                        op19_shifts);
-  TRECX_HOOK(13, fully_connected_13, 5);
+  run_fully_connected_1(view_30, fully_connected_13, &layer_13);
   run_softmax_0(fully_connected_13, result->scores, op20_exponentials);
-  TRECX_HOOK(14, result->scores, NET_CLASSES);
   answer(result, 1, fully_connected_13);
 }

@@ -41,7 +41,8 @@ extern "C" {
  *   1 final: 17,262 MACs
  */
 
-/* An exit answers where what it decides by is at most its limit, from NEVER to ALWAYS (see net_set_threshold).
+/* An exit answers where what it decides by is at most its limit, from NEVER to ALWAYS (see
+ * net_set_threshold).
  * EXIT..._THRESHOLD(t) converts a threshold at compile time:
  *   0 early: on the highest score after softmax
  */
@@ -62,16 +63,19 @@ typedef struct {
 /* Puts the thresholds back to the defaults above. Call it once before the first run. */
 void net_init(void);
 
-/* NET_INPUT_BYTES int8 values inside the arena. net_run consumes them: write all of them before each run. */
+/* NET_INPUT_BYTES int8 values inside the arena. net_run consumes them: write all of them before
+ * each run. */
 int8_t *net_input(void);
 
 /* One inference, up to the first exit that is confident enough. */
 void net_run(net_result_t *result);
 
-/* Between real values and the model's int8; the rest of this file and the inference are free of floating point. */
+/* Between real values and the model's int8; the rest of this file and the inference are free of
+ * floating point. */
 static inline int8_t net_quantized(float real) {
   const float steps = real / NET_INPUT_SCALE + (float)NET_INPUT_ZERO_POINT;
-  return steps >= 127.0f ? INT8_MAX : steps > -128.0f ? (int8_t)(steps < 0.0f ? steps - 0.5f : steps + 0.5f) : INT8_MIN;
+  return steps >= 127.0f ? INT8_MAX : steps > -128.0f ? (int8_t)(steps < 0.0f ? steps - 0.5f : steps
+      + 0.5f) : INT8_MIN;
 }
 
 static inline float net_real(int8_t value) {
@@ -81,7 +85,8 @@ static inline float net_real(int8_t value) {
 /* Sets the limit of an exit that decides. Returns 0, or -1 where `exit` is none. */
 int net_set_threshold(uint8_t exit, uint32_t limit);
 
-/* The known-answer test of net_test.c: number of differences from the reference interpreter's recorded outputs;
+/* The known-answer test of net_test.c: number of differences from the reference interpreter's
+ * recorded outputs;
  * 0 is right. Leaves the default thresholds set. */
 int net_self_test(void);
 

@@ -18,6 +18,7 @@ GUARD = 16
 HEAD = """#include <stdint.h>
 #include <string.h>
 
+#define TRECX_LAYER static
 #define GUARD 16
 #define GUARD_VALUE 0x6b
 #define BUFFER(name, bytes) \\
@@ -68,6 +69,10 @@ def program(cases: Sequence[Case], calls: Sequence[KernelCall]) -> str:
             parts.append(array(name, "int8_t", spread(values, tensor.pixel_stride)))
         tables = [f"{table.name}{k}" for table in call.tables]
         parts += [array(name, table.ctype, table.values) for name, table in zip(tables, call.tables, strict=True)]
+        if call.layered:
+            members = ", ".join(f".{table.name} = {name}" for name, table in zip(tables, call.tables, strict=True))
+            parts.append(f"static const trecx_{call.symbol}_tables layer{k} = {{ {members} }};")
+            tables = [f"&layer{k}"]
         parts.append(f"static void run{k}(void) {{")
         for overlapped in runs(call):
             parts += _run(k, case, call, inputs, tables, overlapped)

@@ -12,9 +12,10 @@ import numpy as np
 
 from trecx import __version__, decision, resources
 from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Quant, Table, Tensor
-from trecx.compiler.layout import ExitText, OutputText, StageText, Step, TableText
+from trecx.compiler.layout import ExitText, LayerText, OutputText, StageText, Step, TableText
 from trecx.compiler.params import initializer
 from trecx.compiler.plan import Plan, Stage
+from trecx.compiler.text import filled, folded, listed
 from trecx.errors import TrecxError
 
 NAME = re.compile(r"(?!trecx)[a-z][a-z0-9_]{0,31}")
@@ -24,8 +25,6 @@ TAKEN = frozenset(
     "stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar "
     "wctype".split()
 )
-VALUES_PER_LINE = {"int8_t": 24, "uint8_t": 24, "int16_t": 16, "uint16_t": 16, "int32_t": 10, "uint32_t": 10}
-COLUMNS = 100
 SOFTMAX_QUANT = Quant((1 / 256,), (-128,))  # where the file gives its output none
 
 
@@ -108,9 +107,17 @@ def known_answer_input(seed: int, size: int) -> np.ndarray:
 
 
 def emit(
-    graph: Graph, plan: Plan, names: Names, thresholds: Sequence[float | None], answers: KnownAnswers
+    graph: Graph,
+    plan: Plan,
+    names: Names,
+    thresholds: Sequence[float | None],
+    answers: KnownAnswers,
+    hooks: bool = False,
 ) -> dict[str, str]:
-    """All generated files by name, kernels included. Raises TrecxError where the model's name is no C identifier."""
+    """All generated files by name, kernels included; with `hooks` a program can look at every operator and decision.
+
+    Raises TrecxError where the model's name is no C identifier.
+    """
     check_name(names.name)
     writer = _Writer(graph, plan)
     stages = tuple(writer.stage(k, stage) for k, stage in enumerate(plan.stages))
@@ -132,6 +139,7 @@ def emit(
         "arena_bytes": plan.arena_size,
         "states": tuple((plan.offsets[t.index], t) for t in graph.states),
         "state_bytes": sum(t.size for t in graph.states),
+        "hooks": hooks,
         "limits": decision.limits(decisions, thresholds),
         "default_limits": ", ".join(map(_limit, decision.limits(decisions, thresholds), exits)),
         "most_confident": graph.most_confident,
@@ -144,6 +152,8 @@ def emit(
         "stages": stages,
         "functions": tuple(writer.functions.values()),
         "tables": tuple(writer.tables.values()),
+        "layers": tuple(writer.layers.values()),
+        "layered": sorted({f.call.kernel for f in writer.functions.values() if f.call.layered}),
         "kernels": sorted({f.call.kernel for f in writer.functions.values()}),
         "optimize": plan.optimize,
         "runner_name": names.runner_name,
@@ -151,7 +161,7 @@ def emit(
     }
     environment = templates()
     files = {
-        target: environment.get_template(source).render(m=model, answers=answers)
+        target: folded(environment.get_template(source).render(m=model, answers=answers))
         for target, source in (
             (f"{names.name}.h", "model.h.j2"),
             (f"{names.name}.c", "model.c.j2"),
@@ -197,18 +207,6 @@ def c_string(text: str) -> str:
     """A C string literal of UTF-8 `text`: everything but plain ASCII as octal escapes, no trigraphs."""
     plain = set(range(32, 127)) - set(b'"\\?')
     return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode("utf-8", "replace")) + '"'
-
-
-def listed(items: Sequence[str], head: str, tail: str, indent: str = "") -> str:
-    """`head`, the items with commas, `tail`: in lines of up to 100 columns that begin where the first item does."""
-    lines, line = [], indent + head
-    for k, item in enumerate(items):
-        text = item + (tail if k == len(items) - 1 else ",")
-        if len(line) + len(text) + 1 > COLUMNS and k:
-            lines.append(line.rstrip())
-            line = indent + " " * len(head)
-        line += text if line.endswith(("(", " ")) else f" {text}"
-    return "\n".join([*lines, line])
 
 
 def _limit(limit: int, exit_: ExitText) -> str:
@@ -274,6 +272,7 @@ class _Writer:
         self.places: dict[str, tuple[str, str, str]] = {}
         self.makers = {t.index: (op, k) for op in graph.ops for k, t in enumerate(op.outputs)}
         self.tables: dict[object, TableText] = {}
+        self.layers: dict[object, LayerText] = {}
 
     def stage(self, number: int, stage: Stage) -> StageText:
         """One stage with its exit check and its softmax."""
@@ -322,6 +321,8 @@ class _Writer:
         call = self.plan.calls[op.index]
         place = f"{op.index} {op.name}"
         tables = tuple(self.table(t, f"op{op.index}_{t.name}", f"{place}: {t.name}") for t in call.tables)
+        if call.layered:
+            tables = (f"&{self.layer(call, op, tables)}",)
         scratch: tuple[str, ...] = ()
         if call.scratch:
             scratch = (self.place(f"scratch_{op.index}", self.plan.scratch[op.index], f"{call.scratch} bytes"),)
@@ -332,6 +333,12 @@ class _Writer:
             comment=f"{place} {_shapes(op)}",
             outputs=tuple((to, tensor.size) for to, tensor in zip(outputs, op.outputs, strict=True)),
         )
+
+    def layer(self, call: KernelCall, op: Op, tables: tuple[str, ...]) -> str:
+        """The C name of the struct with a layer's tables; layers of equal tables share one."""
+        named = tuple((table.name, name) for table, name in zip(call.tables, tables, strict=True))
+        text = LayerText(f"layer_{op.index}", f"trecx_{call.symbol}_tables", f"{op.index} {op.name}", named)
+        return self.layers.setdefault((text.struct, named), text).name
 
     def function(self, call: KernelCall, op: Op) -> Function:
         """The specialised function for a call, made on its first use."""
@@ -356,8 +363,7 @@ class _Writer:
 
 
 def _lines(values: np.ndarray, ctype: str) -> tuple[str, ...]:
-    """Comma-separated integers, a fixed number to the line. INT32_MIN has no literal of its own type in C."""
+    """Comma-separated integers in lines. INT32_MIN has no literal of its own type in C."""
     suffix = "u" if ctype.startswith("u") else ""
     literals = ["INT32_MIN" if v == -(2**31) else f"{v}{suffix}" for v in values.tolist()]
-    width = VALUES_PER_LINE[ctype]
-    return tuple(", ".join(literals[k : k + width]) + "," for k in range(0, len(literals), width))
+    return filled(literals)

@@ -113,6 +113,8 @@ class KernelCall:
     where that is above 0. `distances` says, per input, how far the output may run into it: the kernel is exact wherever
     the input starts at least that many bytes above the output's start (0: in place). None, or no entry, means the two
     must not overlap. Where there are several outputs none may overlap an input.
+
+    A kernel with several tables takes them as one `const trecx_<kernel>_tables *`, a layer's own constant struct.
     """
 
     kernel: str
@@ -127,6 +129,11 @@ class KernelCall:
     def symbol(self) -> str:
         """The kernel's name in C, after `trecx_`."""
         return self.kernel.replace("/", "_")
+
+    @property
+    def layered(self) -> bool:
+        """Whether a layer's tables come in a struct; one alone is passed as it is."""
+        return len(self.tables) > 1
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ class TableText:
 
 
 @dataclass(frozen=True)
+class LayerText:
+    """A constant struct with the tables of a layer, by the members of its kernel's struct."""
+
+    name: str
+    struct: str
+    comment: str
+    members: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class ExitText:
     """An exit as the header documents it; `limit` is the C expression of a threshold `t` as a limit."""
 

@@ -176,6 +176,7 @@ class _Job:
         board = firmware / "boards" / self.target.board
         flags = self._flags(firmware, board)
         model = self._interface(flags)
+        self._require_hooks()
         network = [s for s in sorted(self.sources.glob("*.c")) if not s.name.endswith("_test.c")]
         around = sorted(self.sources.glob("*_test.c"))
         around += [firmware / "app" / name for name in dict(PROGRAMS)[self.program]]
@@ -202,6 +203,13 @@ class _Job:
         if self.program in HOOKS:
             flags += ["-include", HOOKS[self.program]]
         return tuple(flags)
+
+    def _require_hooks(self) -> None:
+        """A program that looks inside would see nothing of C without hooks."""
+        wanted = self.program in HOOKS and self.sources.glob("*.c")
+        if wanted and not any("TRECX_HOOK(" in source.read_text(encoding="utf-8") for source in wanted):
+            problem = f"{self.sources} has no hooks, which the program {self.program!r} needs."
+            raise TrecxError(problem, "Emit the C of the model with hooks.")
 
     def _interface(self, flags: tuple[str, ...]) -> Interface:
         """Ask the preprocessor, which knows every macro's value."""

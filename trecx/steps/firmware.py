@@ -12,7 +12,7 @@ from trecx.compiler.memory_map import MemoryMap, memory_map
 from trecx.compiler.plan import plan_memory
 from trecx.compiler.target import DEFAULT, TARGETS, Target
 from trecx.console import Step
-from trecx.device.build import Build, Options, build, load
+from trecx.device.build import HOOKS, Build, Options, build, load
 from trecx.documents import kept
 from trecx.errors import ToolMissing, TrecxError
 from trecx.files import write_json
@@ -30,11 +30,14 @@ LEFT_OUT, SIZES, PLAN = "left_out.json", "sizes.json", "plan.json"
 PROGRAM = "build"  # the folder of a target's program, inside that of its sources
 
 
-def compile_for(pair: Pair, graph: Graph, target: Target, folder: Path, optimize: str) -> Path:
-    """The generated C of a graph of the pair, without known answers, which would cost flash."""
+def compile_for(pair: Pair, graph: Graph, target: Target, folder: Path, optimize: str, hooks: bool = False) -> Path:
+    """The generated C of a graph of the pair, without known answers, which would cost flash.
+
+    It has hooks where asked for, or where the target's own program looks inside.
+    """
     plan = plan_memory(graph, target, optimize)
     names = Names(SHORT, pair.path.stem, pair.exits.model_sha256, pair.exits.classes, SHORT)
-    files = emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()))
+    files = emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()), hooks or target.program in HOOKS)
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -97,7 +100,8 @@ def compile_pair(settings: Settings, folders: Folders, out: Path, step: Step) ->
     with step.progress("targets") as progress:
         for k, (target, plan) in enumerate(zip(chosen, plans, strict=True), 1):
             folder = out / target.name
-            _write(emit(pair.optimised, plan, names(settings, pair), pair.thresholds, answers), folder)
+            hooks = target.program in HOOKS
+            _write(emit(pair.optimised, plan, names(settings, pair), pair.thresholds, answers, hooks), folder)
             _write(project.files(settings.name, target, plan.optimize), folder)
             write_json(folder / PLAN, asdict(memory_map(pair.optimised, plan)))
             try:

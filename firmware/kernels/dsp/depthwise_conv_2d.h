@@ -39,6 +39,14 @@ typedef struct {
   int32_t input_zero_point;
 } trecx_dsp_depthwise_conv_2d_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const uint32_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const int8_t *shifts;
+} trecx_dsp_depthwise_conv_2d_tables;
+
 /* What a row of output of one channel needs; the assembly knows the offsets. Weights are, for each column of the
  * kernel, those of rows 0 and 1 as one word and those of rows 1 and 2. */
 typedef struct {
@@ -262,8 +270,12 @@ static __attribute__((noinline)) void trecx_dsp_depthwise_conv_2d_channel(const 
 }
 
 TRECX_KERNEL void trecx_dsp_depthwise_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch,
-                                              const uint32_t *weights, const int32_t *bias, const int32_t *multipliers,
-                                              const int8_t *shifts, const trecx_dsp_depthwise_conv_2d_params p) {
+                                              const trecx_dsp_depthwise_conv_2d_tables *tables,
+                                              const trecx_dsp_depthwise_conv_2d_params p) {
+  const uint32_t *weights = tables->weights;
+  const int32_t *const bias = tables->bias;
+  const int32_t *const multipliers = tables->multipliers;
+  const int8_t *const shifts = tables->shifts;
   trecx_word *const columns = (trecx_word *)(void *)scratch;
   const int32_t needed = (p.output_columns - 1) * p.stride + 4;
   const int32_t width = trecx_min(p.input_columns, needed - 1 - p.pad_left);

@@ -24,6 +24,12 @@ typedef struct {
   trecx_output output;
 } trecx_mve_conv_2d_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *channels;
+} trecx_mve_conv_2d_tables;
+
 enum {
   TRECX_MVE_CONV_2D_PIXELS = 4,
   TRECX_MVE_CONV_2D_BLOCK = 16,
@@ -177,8 +183,11 @@ TRECX_INLINE void trecx_mve_conv_2d_column(int8_t *column, const int8_t *input, 
   }
 }
 
-TRECX_KERNEL void trecx_mve_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights,
-                                    const int32_t *channels, const trecx_mve_conv_2d_params p) {
+TRECX_KERNEL void trecx_mve_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch,
+                                    const trecx_mve_conv_2d_tables *tables,
+                                    const trecx_mve_conv_2d_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const channels = tables->channels;
   const int32_t taps = p.rows.kernel * p.columns.kernel * p.input.channels;
   const int32_t blocks = (taps + TRECX_MVE_CONV_2D_BLOCK - 1) / TRECX_MVE_CONV_2D_BLOCK;
   const int in_place = p.rows.kernel * p.columns.kernel == 1 || p.input.channels % TRECX_MVE_CONV_2D_BLOCK == 0;

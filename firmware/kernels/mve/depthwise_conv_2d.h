@@ -26,6 +26,12 @@ typedef struct {
   trecx_output output;
 } trecx_mve_depthwise_conv_2d_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *channels;
+} trecx_mve_depthwise_conv_2d_tables;
+
 /* Replaces one half of the words by rows `row` and `row` + 1 of the input; its zero point stands for padding. */
 TRECX_INLINE void trecx_mve_depthwise_conv_2d_rows(int8_t *lines, const int8_t *input, int32_t row,
                                                    const trecx_mve_depthwise_conv_2d_params p) {
@@ -200,8 +206,10 @@ TRECX_INLINE void trecx_mve_depthwise_conv_2d_step(const int8_t *lines, int8_t *
 }
 
 TRECX_KERNEL void trecx_mve_depthwise_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch,
-                                              const int8_t *weights, const int32_t *channels,
+                                              const trecx_mve_depthwise_conv_2d_tables *tables,
                                               const trecx_mve_depthwise_conv_2d_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const channels = tables->channels;
   for (int32_t k = 0; k < p.scratch; k += 16) {
     vstrbq_s8(scratch + k, vdupq_n_s8((int8_t)p.input_zero_point));
   }

@@ -17,6 +17,12 @@ typedef struct {
   trecx_output output;
 } trecx_mve_depthwise_conv_2d_any_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *requantization;
+} trecx_mve_depthwise_conv_2d_any_tables;
+
 /* Up to 4 channels of the window that begins at row `top` and column `left`. */
 TRECX_INLINE int32x4_t trecx_mve_depthwise_conv_2d_any_window(const int8_t *input, const int8_t *weights, int32_t top,
                                                               int32_t left, mve_pred16_t some,
@@ -35,9 +41,11 @@ TRECX_INLINE int32x4_t trecx_mve_depthwise_conv_2d_any_window(const int8_t *inpu
   return sums;
 }
 
-TRECX_KERNEL void trecx_mve_depthwise_conv_2d_any(const int8_t *input, int8_t *output, const int8_t *weights,
-                                                  const int32_t *requantization,
+TRECX_KERNEL void trecx_mve_depthwise_conv_2d_any(const int8_t *input, int8_t *output,
+                                                  const trecx_mve_depthwise_conv_2d_any_tables *tables,
                                                   const trecx_mve_depthwise_conv_2d_any_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const requantization = tables->requantization;
   for (int32_t y = 0; y < p.rows.output; y++) {
     for (int32_t x = 0; x < p.columns.output; x++) {
       const int32_t top = y * p.rows.stride - p.rows.before;

@@ -14,8 +14,17 @@ typedef struct {
   trecx_output output;
 } trecx_mve_fully_connected_params;
 
-TRECX_KERNEL void trecx_mve_fully_connected(const int8_t *input, int8_t *output, const int8_t *weights,
-                                            const int32_t *requantization, const trecx_mve_fully_connected_params p) {
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *requantization;
+} trecx_mve_fully_connected_tables;
+
+TRECX_KERNEL void trecx_mve_fully_connected(const int8_t *input, int8_t *output,
+                                            const trecx_mve_fully_connected_tables *tables,
+                                            const trecx_mve_fully_connected_params p) {
+  const int8_t *weights = tables->weights;
+  const int32_t *requantization = tables->requantization;
   for (int32_t o = 0; o < p.outputs; o += 4) {
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
     for (int32_t run = 0; run < p.input.count; run++) {

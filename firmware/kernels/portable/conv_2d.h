@@ -39,6 +39,13 @@ typedef struct {
   trecx_output output;
 } trecx_portable_conv_2d_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const uint32_t *residues;
+  const int32_t *channels;
+} trecx_portable_conv_2d_tables;
+
 enum { TRECX_PORTABLE_CONV_2D_GROUP = 4 };
 
 /* The first tap of an output pixel. */
@@ -208,9 +215,12 @@ TRECX_INLINE void trecx_portable_conv_2d_pair(const trecx_word *column, int8_t *
   }
 }
 
-TRECX_KERNEL void trecx_portable_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch, const int8_t *weights,
-                                         const uint32_t *residues, const int32_t *channels,
+TRECX_KERNEL void trecx_portable_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch,
+                                         const trecx_portable_conv_2d_tables *tables,
                                          const trecx_portable_conv_2d_params p) {
+  const int8_t *const weights = tables->weights;
+  const uint32_t *const residues = tables->residues;
+  const int32_t *const channels = tables->channels;
   const int32_t taps = p.rows.kernel * p.columns.kernel * p.input.channels;
   const int32_t pixels = p.rows.output * p.columns.output;
   trecx_word *const column = (trecx_word *)(void *)scratch;

@@ -20,6 +20,14 @@ typedef struct {
   trecx_output output;
 } trecx_portable_conv_2d_dot_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int16_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const uint8_t *rights;
+} trecx_portable_conv_2d_dot_tables;
+
 TRECX_INLINE void trecx_portable_conv_2d_dot_gather(const int8_t *input, trecx_half *column, int32_t top, int32_t left,
                                                     const trecx_portable_conv_2d_dot_params p) {
   for (int32_t ky = 0; ky < p.rows.kernel; ky++) {
@@ -51,8 +59,12 @@ TRECX_INLINE int32_t trecx_portable_conv_2d_dot_sum(const trecx_half *column, co
 }
 
 TRECX_KERNEL void trecx_portable_conv_2d_dot(const int8_t *input, int8_t *output, int8_t *scratch,
-                                             const int16_t *weights, const int32_t *bias, const int32_t *multipliers,
-                                             const uint8_t *rights, const trecx_portable_conv_2d_dot_params p) {
+                                             const trecx_portable_conv_2d_dot_tables *tables,
+                                             const trecx_portable_conv_2d_dot_params p) {
+  const int16_t *const weights = tables->weights;
+  const int32_t *const bias = tables->bias;
+  const int32_t *const multipliers = tables->multipliers;
+  const uint8_t *const rights = tables->rights;
   trecx_half *const column = (trecx_half *)(void *)scratch;
   memset(scratch, 0, 2 * (uint32_t)p.length);
   for (int32_t y = 0; y < p.rows.output; y++) {

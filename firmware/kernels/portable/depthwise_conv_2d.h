@@ -23,6 +23,14 @@ typedef struct {
   trecx_output output;
 } trecx_portable_depthwise_conv_2d_params;
 
+/* What a layer is computed with. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const uint8_t *rights;
+} trecx_portable_depthwise_conv_2d_tables;
+
 /* What one channel needs: its weights and how its sums become outputs. */
 typedef struct {
   const int8_t *weights;
@@ -123,10 +131,14 @@ TRECX_INLINE void trecx_portable_depthwise_conv_2d_plane(const int8_t *input, in
   }
 }
 
-TRECX_KERNEL void trecx_portable_depthwise_conv_2d(const int8_t *input, int8_t *output, int8_t *scratch,
-                                                   const int8_t *weights, const int32_t *bias,
-                                                   const int32_t *multipliers, const uint8_t *rights,
+TRECX_KERNEL void trecx_portable_depthwise_conv_2d(const int8_t *input, int8_t *output,
+                                                   int8_t *scratch,
+                                                   const trecx_portable_depthwise_conv_2d_tables *tables,
                                                    const trecx_portable_depthwise_conv_2d_params p) {
+  const int8_t *const weights = tables->weights;
+  const int32_t *const bias = tables->bias;
+  const int32_t *const multipliers = tables->multipliers;
+  const uint8_t *const rights = tables->rights;
   const int32_t rows = (p.band_height - 1) * p.rows.stride + p.rows.kernel;
   memset(scratch, p.input_zero_point, (uint32_t)(rows * p.band_width));
   for (int32_t k = 0; k < p.input.channels; k++) {

@@ -143,7 +143,7 @@ def _programs(pair: Pair, target: Target, folder: Path, optimize: str) -> tuple[
     """The firmware, and the same with marks around every operator."""
     options = Options(optimize=optimize)
     try:
-        sources = compile_for(pair, pair.optimised, target, folder / "c", optimize)
+        sources = compile_for(pair, pair.optimised, target, folder / "c", optimize, hooks=True)
         program = build(sources, target, folder / "serve", options=options)
         return program, build(sources, target, folder / "profile", "profile", options)
     except AnswerIsNo as no:

@@ -90,7 +90,7 @@ def compare(pair: Pair, target: Target, optimize: str, step: Step) -> tuple[Choi
     with step.progress("candidates") as progress, tempfile.TemporaryDirectory(prefix="trecx-bench-") as name:
         for k in range(rounds):
             nailed = nail(graph, {index: calls[min(k, len(calls) - 1)] for index, calls in offered.items()})
-            sources = compile_for(pair, nailed, target, Path(name) / f"c{k}", optimize)
+            sources = compile_for(pair, nailed, target, Path(name) / f"c{k}", optimize, hooks=True)
             program = build(sources, target, Path(name) / f"b{k}", "profile", Options(optimize=optimize))
             counted.append(by_operator(pair, program))
             progress(k + 1, rounds)
