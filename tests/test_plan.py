@@ -7,9 +7,10 @@ from graphs import QUANT, Plain, bind, chain, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trecx.compiler import placement
 from trecx.compiler.ir import Graph, KernelCall, Tensor, View
 from trecx.compiler.overlap import Exactly
-from trecx.compiler.placement import ALIGNMENT
+from trecx.compiler.placement import ALIGNMENT, apart
 from trecx.compiler.plan import Plan, memory, plan_memory, selection, split
 from trecx.compiler.target import CORTEX_M4
 from trecx.errors import AnswerIsNo
@@ -194,6 +195,36 @@ def test_frugal_kernels_are_taken_where_memory_is_short(monkeypatch, ram):
     assert (asked.arena_size, asked.optimize) == (needed.arena_size, needed.optimize) == (432, "ram")
     with pytest.raises(AnswerIsNo, match="has 400 bytes"):
         plan_memory(graph, replace(CORTEX_M4, ram_size=400))
+
+
+def test_exchanges_of_kernels_come_to_an_end_however_many_operators_there_are(monkeypatch):
+    tried, real = [], selection.planned
+    monkeypatch.setattr(selection, "planned", lambda *given, **more: tried.append(1) or real(*given, **more))
+    monkeypatch.setattr(selection, "candidates", lambda op, target: (FAST, FRUGAL))
+    monkeypatch.setattr(selection, "choose", lambda op, target, optimize="time": FAST)
+    monkeypatch.setattr(selection, "MOST_PAIRS", 0)
+    plan_memory(example((None,)), optimize="ram")
+    assert len(tried) <= 1 + 2 * 2 + selection.FEWEST_TRIALS
+
+
+def test_many_pairs_make_the_search_for_places_shorter(monkeypatch):
+    stacked, real = [], placement._stack
+    monkeypatch.setattr(placement, "_stack", lambda *given: stacked.append(1) or real(*given))
+    sizes = [4] * 60
+    pairs = [apart(i, k, sizes) for k in range(60) for i in range(k)]
+    placement.place(sizes, pairs, 0, [range(60)], effort=600)
+    assert len(stacked) == 600 // (len(pairs) // placement.PAIRS_TO_A_BLOCK) + 2
+    stacked.clear()
+    placement.place(sizes, pairs[:100], 0, [range(60)], effort=600)
+    assert len(stacked) == 600 // 60 + 2
+
+
+def test_blocks_that_only_lie_apart_share_nothing_and_cost_no_thought(monkeypatch):
+    monkeypatch.setattr(memory, "most_shared", lambda *_: pytest.fail("asked"))
+    buffers = plan_memory(example((None,))).buffers
+    sizes = [b.size for b in buffers]
+    pairs = [apart(i, k, sizes) for k in range(len(buffers)) for i in range(k)]
+    assert memory.lower_bound(buffers, pairs) > 0
 
 
 def test_only_the_op_at_the_peak_takes_the_frugal_kernel(monkeypatch):
