@@ -27,6 +27,11 @@ def test_text_that_no_encoding_can_hold_is_refused_on_reading(tmp_path):
             documents.kept(dict, tmp_path / "provenance.json")
 
 
+def test_a_provenance_that_somebody_sent_is_refused_where_its_text_cannot_be_stored():
+    with pytest.raises(TrecxError, match=r"rundir_41_provenance\.json .*U\+D[89A-F]"):
+        documents.kept(dict, CASES / "rundir_41_provenance.json")
+
+
 @pytest.mark.parametrize(
     "read",
     [exits.read, tflite.load, Trace.load, cifar10._batch, speech_commands.read_wav, description.read],

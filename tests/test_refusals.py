@@ -32,6 +32,23 @@ def test_two_signatures_are_named_as_that():
     assert "2 subgraphs of 2 signatures" in told((CASES / "two_signatures.tflite").read_bytes())
 
 
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("m1_fc_weight_zero_point", ["FULLY_CONNECTED", "weights have a zero point"]),
+        ("group_conv", ["CONV_2D", "weights expect 2 channels, input has 8; supported: one group"]),
+        ("esptflm86_mul_broadcast", ["RESHAPE", "new shape must be a constant", "MUL", "not supported"]),
+        ("keras3_dynamic_batch", ["PACK", "not supported", "RESHAPE", "new shape must be a constant"]),
+        ("tflm3522_int16x8_nobias", ["input 0 is int16; supported: int8", "output is int16", "inference_input_type"]),
+        ("relu_n1_clip", ["fused activation RELU_N1_TO_1; supported: NONE, RELU, RELU6"]),
+    ],
+)
+def test_what_others_run_and_this_compiler_does_not_is_refused_with_every_reason(name, reasons):
+    """Models after public reports, all of which TensorFlow Lite Micro runs."""
+    found = told((CASES / f"{name}.tflite").read_bytes())
+    assert [reason for reason in reasons if reason not in found] == []
+
+
 def test_sparse_weights_are_named_as_that():
     def edit(model):
         weights(model).sparsity = schema.SparsityParametersT()
