@@ -5,10 +5,13 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from mlperf_tiny.keyword_spotting import KWS
 from trecx import cli, pipeline
 from trecx.run import Run
 from trecx.settings import OPTIONS, Settings
+from trecx.steps import learned
 
 PLAIN = Settings("kws", "kws")
 # What only says what the user's own model is, whose file every step reads.
@@ -44,6 +47,7 @@ CHANGED = {
     "pixels": "0..1",
     "exit": "best",
     "early_view": False,
+    "price": 0.5,
     "scheme": "qat",
     "points": 2.0,
     "confidence": 0.5,
@@ -75,3 +79,15 @@ def test_where_the_data_lie_is_no_part_of_what_a_step_is_made_from(tmp_path):
     here, there = (replace(PLAIN, train=True, data=str(tmp_path / name)) for name in ("here", "there"))
     digests = {pipeline.origin(Run(tmp_path), "train", one).digest for one in (here, there)}
     assert len(digests) == 1
+
+
+def test_an_option_of_one_method_is_refused_with_another(tmp_path):
+    arguments = ["build", "kws", "--train", "--data", str(tmp_path), "--exits", "block1", "--price", "0.5"]
+    refused = CliRunner().invoke(cli.main, arguments)
+    assert refused.exit_code == 2 and "--price belongs to the method eenet" in refused.output
+
+
+def test_the_price_of_computation_reaches_the_method():
+    pytest.importorskip("tf_keras")
+    chosen = replace(PLAIN, method="eenet", taps=("block1",), price=0.5)
+    assert learned.exits_of(chosen, KWS).about() == {"early_view": None, "taps": ["block1"], "price": 0.5}

@@ -75,6 +75,13 @@ def method_problems(name: str | None) -> list[str]:
     return [] if name is None or name in known else [f"There is no exit method {name!r}; there is {', '.join(known)}."]
 
 
+def _methods_with(option: str) -> list[str]:
+    """The exit methods that an option belongs to."""
+    from trecx.learn.exits import METHODS
+
+    return [method.name for method in METHODS if option in method.options]
+
+
 def own_name(stem: str) -> str:
     """A name for C after a file of the user's own."""
     plain = re.sub(r"[^a-z0-9]", "_", stem.lower())
@@ -139,6 +146,10 @@ def checked(settings: Settings) -> Settings:
     for path in (settings.weights, settings.teacher):
         if path and not Path(path).exists():
             raise TrecxError(f"There are no weights at {path}.", "Name a SavedModel folder, .h5 or .keras.")
+    if settings.price is not None:
+        priced = _methods_with("price")
+        if settings.method not in priced:
+            raise TrecxError(f"--price belongs to the method {' or '.join(priced)}.", "Choose it with --method.")
     if settings.exit is not None and settings.task is not None:
         names = [one.name for one in task(settings.task).attachments]
         if settings.exit not in names:

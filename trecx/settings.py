@@ -117,6 +117,14 @@ class Settings:
     exit: str | None = option(
         None, "--exit", "Which of the task's exits is attached [default: its first].", "train", "model"
     )
+    price: float | None = option(
+        None,
+        "--price",
+        "Lambda of methods with gates: what a whole plain network's computation costs in the loss [default: 1].",
+        "train",
+        kind=float,
+        least=0,
+    )
     early_view: bool = option(
         True, "--no-early-view", "The final exit keeps the backbone's own head.", "train", kind=bool
     )

@@ -67,6 +67,7 @@ class Ready:
     grows: ClassVar[bool] = False
     untunable: ClassVar[str] = "A model that came with its exits is not trained here."
     otherwise: ClassVar[str] = "final"
+    options: ClassVar[tuple[str, ...]] = ()
     tuning: ClassVar[Recipe | None] = None
 
     exits: tuple[str, ...]

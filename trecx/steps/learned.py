@@ -45,7 +45,7 @@ def exits_of(settings: Settings, chosen: Task) -> "Method":
     about = subject(settings)
     if settings.complete and isinstance(about, OwnModel):
         return Ready(facts(about.path).exits, about.path)
-    return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view))
+    return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view, settings.price))
 
 
 def examined(settings: Settings) -> Settings:
@@ -89,6 +89,7 @@ def _disagreements(settings: Settings, found: "Facts") -> list[str]:
             "--weights": settings.weights,
             "--teacher": settings.teacher,
             "--epochs": settings.epochs,
+            "--price": settings.price is not None,
             "--quantize qat": settings.scheme == "qat",
         }
         told = f"{settings.model} has its exits and is not trained"

@@ -41,6 +41,7 @@ class EENet(Exits):
     name: ClassVar[str] = "eenet"
     criterion: ClassVar[str] = "gate"
     gated: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ("price",)
     untunable: ClassVar[str] = "The method eenet is not fine-tuned with quantization in the loop."
     price: float = 1.0
     forced: bool = False
@@ -53,6 +54,10 @@ class EENet(Exits):
             method = replace(method, price=choice.price, forced=choice.forced)
         method.check(method.attach(task.name, task.backbone(keras())))
         return method
+
+    def about(self) -> dict[str, object]:
+        """Where it attaches, and the price of computation."""
+        return super().about() | {"price": self.price}
 
     def costs(self, model: Any) -> tuple[float, ...]:
         """What leaving at each exit costs, as a share of the plain network."""
@@ -69,7 +74,7 @@ class EENet(Exits):
             told = f"leaving at {self.exits[0]} costs {costs[0]:.1%} of the plain network, the whole {costs[-1]:.1%}"
             problems.append(f"At a price of computation (lambda) of {self.price} no gate is ever shut: {told}.")
         if problems:
-            raise TrecxError(problems, f"Give a price below {limit:.2f}, or force it.")
+            raise TrecxError(problems, f"Give a price below {limit:.2f}: --price.")
 
     def layers(self, name: str) -> Callable[[Any, int], Sequence[Any]]:
         """The average over the map, and the two Dense layers of the exit `name`."""

@@ -89,6 +89,8 @@ class Method(Protocol):
     untunable: ClassVar[str]
     # Which exit answers where none is sure enough: "final" or "most_confident".
     otherwise: ClassVar[str]
+    # The options that belong to it alone.
+    options: ClassVar[tuple[str, ...]]
 
     @property
     def exits(self) -> tuple[str, ...]:
@@ -131,6 +133,7 @@ class Exits(ABC):
     grows: ClassVar[bool] = True
     untunable: ClassVar[str] = ""
     otherwise: ClassVar[str] = "final"
+    options: ClassVar[tuple[str, ...]] = ()
     criterion: ClassVar[str] = "max_score"
     gated: ClassVar[bool] = False
 

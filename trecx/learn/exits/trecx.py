@@ -39,6 +39,7 @@ class TRecX:
     grows: ClassVar[bool] = True
     untunable: ClassVar[str] = ""
     otherwise: ClassVar[str] = "final"
+    options: ClassVar[tuple[str, ...]] = ()
     exits: ClassVar[tuple[str, ...]] = (EARLY, FINAL)
     outputs: ClassVar[tuple[str, ...]] = exits
     attachment: Attachment
