@@ -180,7 +180,7 @@ def _locate(folder: Path) -> _Places:
 
 def _locate_test(folder: Path) -> Path:
     """Return the one folder to judge on, of runner files or of the official test set; raises `DataError`."""
-    if (folder / runner_files.LABELS).is_file():
+    if (folder / runner_files.LABELS).exists():
         return folder
     children, sets = _folders(folder)
     test_set = speech_commands.find_test_set(children)
@@ -199,7 +199,7 @@ def _locate_test(folder: Path) -> Path:
 
 def _test_only(folder: Path, cache: Path, seed: int, progress: Callable[[int, int], None] | None) -> Data:
     """Return a test split of one folder, between two empty ones; no clips for training are read."""
-    if (folder / runner_files.LABELS).is_file():
+    if (folder / runner_files.LABELS).exists():
         part = runner_files.read(folder, int(np.prod(front_end.SHAPE)), len(CLASSES))
         test, about = _rows(part, np.ones(len(part), bool)), _DESCRIBED.get(part.name, part.name)
     else:

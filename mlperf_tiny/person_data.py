@@ -119,7 +119,7 @@ def _locate(folder: Path, training: bool = True) -> _Places:
     problems = []
     if training and corpus is None:
         problems.append(f"{around}: no {' or '.join(CORPORA)}.")
-    if not separate and not (test / TEST_LABELS).is_file():
+    if not separate and not (test / TEST_LABELS).exists():
         problems.append(f"{around}: no {TEST_SET} with {' and '.join(CLASSES)}, nor with {TEST_LABELS}.")
     elif not separate and corpus is None and not training:
         problems.append(f"{around}: no {CORPORA[0]}, of which {TEST_SET}/{TEST_LABELS} names images.")
@@ -141,7 +141,7 @@ def _photos(corpus: Path, judged: Sequence[_Photo]) -> list[_Photo]:
     """The corpus' images that are not in the test, with what its labels.csv says of them."""
     images = image_folder.listed(corpus, CLASSES)
     inside = [(path.relative_to(corpus).as_posix(), label) for path, label in images]
-    said = person_lists.corpus_list(corpus / LABELS, inside) if (corpus / LABELS).is_file() else {}
+    said = person_lists.corpus_list(corpus / LABELS, inside) if (corpus / LABELS).exists() else {}
     # vww01 was taken from vw_coco2014_96; the numbers of photographs in COCO are the same in all of its editions.
     tested = {person_lists.number(photo.path.name) for photo in judged} - {""}
     photos = []

@@ -1,10 +1,10 @@
 """The two lists that photographs of persons come with: a corpus' labels.csv and the benchmark's y_labels.csv."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mlperf_tiny import lists
 from mlperf_tiny.task import DataError, capped
 
 COLUMNS = ("file", "label", "source", "split")
@@ -25,7 +25,7 @@ def corpus_list(path: Path, images: Sequence[tuple[str, int]]) -> dict[str, Said
 
     Raises `DataError` for all rows that are not about one of them, or contradict its folder or an earlier row.
     """
-    rows = _rows(path)
+    rows = lists.rows(path)
     header = tuple(cell.strip() for cell in rows[0][1]) if rows else ()
     hint = f"Expected rows of {','.join(COLUMNS)} about images in the same folder; split is {' or '.join(SPLITS)}."
     if header != COLUMNS:
@@ -58,7 +58,7 @@ def test_list(path: Path, images: Sequence[tuple[Path, int]]) -> list[tuple[Path
     numbered = {number(image.name): (image, label) for image, label in images if "val2014" in image.name}
     found: dict[str, tuple[Path, int]] = {}
     problems = []
-    for line, row in _rows(path):
+    for line, row in lists.rows(path):
         where, key = f"{path}, line {line}", number(row[0])
         if len(row) != 3 or row[1] != "2" or row[2] not in ("0", "1") or not key or key in found:
             problems.append(f"{where}: {','.join(row)[:200]!r} is not a new `<{DIGITS} digits>.bin,2,label`.")
@@ -77,13 +77,3 @@ def number(name: str) -> str:
     """The photograph's number in COCO at the end of a file's name, empty for other names."""
     digits = PurePosixPath(name).stem[-DIGITS:]
     return digits if len(digits) == DIGITS and digits.isascii() and digits.isdigit() else ""
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows of a table that are not empty, with their line numbers; raises `DataError`."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable table ({getattr(error, 'strerror', None) or error}).") from error

@@ -3,7 +3,6 @@
 A row of `y_labels.csv` is `file,number of classes,label`; an optional `speakers.csv` has rows `file,speaker`.
 """
 
-import csv
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlperf_tiny import lists
 from mlperf_tiny.task import DataError, capped
 
 LABELS, SPEAKERS = "y_labels.csv", "speakers.csv"
@@ -34,7 +34,7 @@ class RunnerSet:
 
 def find(folders: Iterable[Path]) -> dict[str, Path]:
     """Return the runner's folders among the given ones, by name."""
-    return {folder.name: folder for folder in sorted(folders) if (folder / LABELS).is_file()}
+    return {folder.name: folder for folder in sorted(folders) if (folder / LABELS).exists()}
 
 
 def read(folder: Path, size: int, classes: int) -> RunnerSet:
@@ -47,16 +47,11 @@ def read(folder: Path, size: int, classes: int) -> RunnerSet:
     x = np.zeros((len(labels), size), np.int8)
     for row, name in enumerate(labels):
         try:
-            if (folder / name).exists() and not (folder / name).is_file():
-                raise OSError("not a regular file")
-            data = (folder / name).read_bytes()
+            if (there := lists.regular(folder / name)) != size:
+                raise OSError(f"{there:,} bytes, expected {size:,}")
+            x[row] = np.frombuffer((folder / name).read_bytes(), np.int8)
         except OSError as error:
             problems.append(f"{folder / name}: {error.strerror or error}.")
-            continue
-        if len(data) == size:
-            x[row] = np.frombuffer(data, np.int8)
-        else:
-            problems.append(f"{folder / name}: {len(data):,} bytes, expected {size:,}.")
     speakers = _speakers(folder / SPEAKERS, set(labels), problems)
     if problems:
         raise DataError(capped(problems), _HINT)
@@ -65,13 +60,11 @@ def read(folder: Path, size: int, classes: int) -> RunnerSet:
 
 
 def _rows(path: Path, problems: list[str]) -> list[tuple[int, list[str]]]:
-    """Return the rows of a csv file that are not empty, with their line numbers."""
+    """Return the rows of a table that are not empty, with their line numbers."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            return [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problems.append(f"{path}: not a readable csv file ({error}).")
+        return [(line, [cell.strip() for cell in row]) for line, row in lists.rows(path)]
+    except DataError as error:
+        problems += error.problems
         return []
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mlperf_tiny.front_end import SAMPLE_RATE, fit
+from mlperf_tiny.lists import text
 from mlperf_tiny.task import DataError, capped
 
 COMMANDS = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
@@ -135,9 +136,9 @@ def read_corpus(root: Path) -> Corpus:
     lists: list[set[str]] = []
     for name in (VALIDATION_LIST, TESTING_LIST):
         try:
-            lists.append({line.strip() for line in (root / name).read_text("utf-8").splitlines() if line.strip()})
-        except (OSError, UnicodeDecodeError):
-            problems.append(f"{root / name} is missing or unreadable.")
+            lists.append({line.strip() for line in text(root / name).splitlines() if line.strip()})
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{root / name} is missing or unreadable ({getattr(error, 'strerror', None) or error}).")
             lists.append(set())
     clips = {clip.name: clip for clip in _clips(root)}
     background = tuple(sorted((root / BACKGROUND).glob("*.wav")))

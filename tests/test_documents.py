@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlperf_tiny import cifar10, feature_cache, speech_commands
+from mlperf_tiny import cifar10, feature_cache, keyword_data, lists, person_lists, runner_files, speech_commands
 from mlperf_tiny.task import DataError
 from trecx import documents, exits
 from trecx.compiler import tflite
@@ -43,6 +43,51 @@ def test_what_is_no_regular_file_is_refused_at_once(read, kind, tmp_path):
     os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
     with pytest.raises((TrecxError, DataError), match="not a regular file"):
         read(path)
+
+
+def read_runner(path: Path) -> None:
+    (path.parent / "y_labels.csv").symlink_to(path)
+    runner_files.read(path.parent, 490, 12)
+
+
+def read_speakers(path: Path) -> None:
+    (path.parent / "y_labels.csv").write_text("a.bin,12,0\n")
+    (path.parent / "a.bin").write_bytes(bytes(490))
+    path.rename(path.parent / "speakers.csv")
+    runner_files.read(path.parent, 490, 12)
+
+
+def read_words(path: Path) -> None:
+    path.rename(path.parent / speech_commands.TESTING_LIST)
+    speech_commands.read_corpus(path.parent)
+
+
+LISTS = [
+    lambda path: person_lists.corpus_list(path, []),
+    lambda path: person_lists.test_list(path, []),
+    *(read_runner, read_speakers, read_words),
+]
+
+
+@pytest.mark.parametrize("read", LISTS)
+@pytest.mark.parametrize("kind", ["fifo", "zeros", "huge"])
+def test_lists_are_regular_files_of_bounded_size(read, kind, tmp_path, monkeypatch):
+    path = tmp_path / "list"
+    if kind == "huge":
+        monkeypatch.setattr(lists, "MOST_BYTES", 1000)
+        path.write_text("a.bin,12,0\n" * 100)
+    else:
+        os.mkfifo(path) if kind == "fifo" else path.symlink_to("/dev/zero")
+    with pytest.raises(DataError) as refused:
+        read(path)
+    wanted = "1,100 bytes; a list has 1,000 at most" if kind == "huge" else "not a regular file"
+    assert any(wanted in problem for problem in refused.value.problems), refused.value.problems
+
+
+def test_a_pipe_in_place_of_a_list_is_not_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "y_labels.csv")
+    with pytest.raises(DataError, match="not a regular file"):
+        keyword_data.load(tmp_path, cache=tmp_path / "cache", training=False)
 
 
 def test_a_cache_or_scores_that_are_a_pipe_are_made_again_or_not_known(tmp_path):
