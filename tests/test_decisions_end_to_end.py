@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import self_test
 from fake import where_installed
 from networks import several_exits, values
 from test_end_to_end import oracle, read, samples, write
@@ -13,7 +14,7 @@ from trecx import exits as door
 from trecx.compiler.target import CORTEX_M4, HOST
 from trecx.decision import ALWAYS
 from trecx.device.build import Options, build
-from trecx.device.run import run_host, run_qemu, self_test
+from trecx.device.run import run_host, run_qemu
 from trecx.errors import TrecxError
 from trecx.judge.record import record
 from trecx.steps import pair

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import self_test
 from fake import EMULATED, FAKE, LIMIT, STRICT, assert_same, expected, samples, where_installed
 
 from trecx.compiler.target import CORTEX_M0, CORTEX_M4, HOST, TARGETS, Target
 from trecx.device import build as device_build
 from trecx.device.build import Build, Options, build
 from trecx.device.qemu import counting
-from trecx.device.run import profile, run_qemu, self_test
+from trecx.device.run import profile, run_qemu
 from trecx.errors import TrecxError
 
 needs_arm = pytest.mark.parametrize("target", where_installed([CORTEX_M4]))
@@ -154,7 +155,8 @@ def test_sizes_are_those_of_the_firmware(firmware: Build) -> None:
     assert 512 + 490 <= sizes.ram < 2048
     assert dict(sizes.sections)[".stack"] == sizes.stack_reserved
     assert device_build.load(firmware.elf.parent, firmware.target) == firmware
-    assert device_build.load(firmware.elf.parent, HOST) is None
+    with pytest.raises(TrecxError, match="not 'host'"):
+        device_build.load(firmware.elf.parent, HOST)
 
 
 def test_firmware_has_no_heap_stdio_or_float(firmware: Build) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import self_test
 from networks import awkward, two_exits, wide
 
 from trecx.compiler.emit import Names, emit
@@ -17,7 +18,7 @@ from trecx.compiler.plan import plan_memory, split
 from trecx.compiler.target import HOST, TARGETS, Target
 from trecx.decision import ALWAYS, NEVER, exit_taken
 from trecx.device.build import HOOKS, Options, build
-from trecx.device.run import run_host, run_qemu, self_test
+from trecx.device.run import run_host, run_qemu
 from trecx.errors import TrecxError
 from trecx.judge import reference
 from trecx.judge.record import record

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import synchronize
 from fake import EMULATED, FAKE
 
 from trecx.compiler.target import HOST
@@ -230,7 +231,7 @@ def terminal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         port = os.open(running.path, os.O_RDWR | os.O_NOCTTY)
         try:
             tty.setraw(port, termios.TCSANOW)
-            Console(port, port, timeout_s=30).synchronize()
+            synchronize(port)
             yield port
         finally:
             os.close(port)

@@ -5,7 +5,6 @@ import re
 import select
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +31,6 @@ class RawAnswer:
     logits: np.ndarray
 
 
-class Silent(TrecxError):
-    """The device did not answer in time."""
-
-
 class Console:
     """A device on a pair of file descriptors (pipes, a pty, a serial port), which stay the caller's to close.
 
@@ -51,27 +46,6 @@ class Console:
     def boot(self) -> tuple[str, ...]:
         """The lines a device sends after reset, before it listens."""
         return self._exchange(b"", 1, "the device to start")[0]
-
-    def synchronize(self) -> None:
-        """Find the end of the replies of a device that was already running, whatever it has said or half received.
-
-        Sends a nonsense word, a new one each second, until the device complains about the newest: a pseudo-terminal
-        swallows what is sent in the first second after it was opened.
-        """
-        deadline = time.monotonic() + self.timeout_s
-        tries = 0
-        while time.monotonic() < deadline:
-            tries += 1
-            complaint = f"e-[Unknown command: sync-{tries}]"
-            self._received = b""
-            sends = f"%sync-{tries}%".encode()
-            lines: list[str] = []
-            with suppress(Silent):
-                while complaint not in lines:
-                    lines = [line for reply in self._exchange(sends, 1, "it to answer", 1.0) for line in reply]
-                    sends = b""
-                return
-        raise Silent(f"The device is silent: waited {self.timeout_s:.0f} s for any answer.")
 
     def ask(self, command: str) -> tuple[str, ...]:
         """Send one command (without `%`) and return the lines of its reply, without "m-ready"."""
@@ -114,12 +88,11 @@ class Console:
             raise TrecxError(f"The device refused a sample: {' | '.join(errors)}.")
         return replies
 
-    def _exchange(self, sends: bytes, replies: int, what: str, timeout_s: float | None = None) -> list[tuple[str, ...]]:
+    def _exchange(self, sends: bytes, replies: int, what: str) -> list[tuple[str, ...]]:
         """Write `sends` while reading until `replies` replies are complete, so that neither side blocks the other."""
         complete: list[tuple[str, ...]] = []
         lines: list[str] = []
-        timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + self.timeout_s
         while len(complete) < replies:
             sends = self._move(sends, deadline, what)
             *whole, self._received = self._received.split(b"\n")
@@ -143,7 +116,7 @@ class Console:
         writes = [self._writes] if sends else []
         readable, writable, _ = select.select([self._reads], writes, [], max(wait, 0))
         if not readable and not writable:
-            raise Silent(f"The device is silent: waited {self.timeout_s:.0f} s for {what}.")
+            raise TrecxError(f"The device is silent: waited {self.timeout_s:.0f} s for {what}.")
         try:
             if readable:
                 received = os.read(self._reads, READ_BYTES)

@@ -162,12 +162,6 @@ def profile(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[
     return dict(found)
 
 
-def self_test(build: Build) -> int:
-    """Differences that the firmware's known-answer test finds in the emulator; 0 is right."""
-    with counting(build) as console:
-        return int(console.value("test", "test"))
-
-
 def _set_limits(console: Console, limits: Sequence[int]) -> None:
     for index, limit in enumerate(limits):
         console.value(f"limit {index} {limit}", "limit")
