@@ -327,3 +327,13 @@ def test_a_shipped_exit_is_named_and_others_are_refused_with_what_ships(tmp_path
     assert "no exit 'none'" in refused.output or "with the exit 'none'" in refused.output
     assert "paper" in refused.output
     assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    "stem", ["x", "9 Lives", "backbone", "a_test", "b_data", "c_layers", "d_data_test", "int", "é" * 40]
+)
+def test_a_file_of_any_name_gets_one_for_c(stem):
+    from trecx.compiler.emit import usable
+    from trecx.request import own_name
+
+    assert usable(own_name(stem))

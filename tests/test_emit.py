@@ -21,7 +21,7 @@ from trecx.compiler.plan import plan_memory
 from trecx.compiler.text import COLUMNS
 
 GOLDEN = Path(__file__).parent / "golden"
-FILES = ("net.h", "net.c", "net_data.h", "net_test.c", "trecx_model.h")
+FILES = ("net.h", "net.c", "net_layers.h", "net_data.h", "net_test.c", "trecx_model.h")
 
 
 def header_of(graph: Graph) -> str:

@@ -85,7 +85,11 @@ def _methods_with(option: str) -> list[str]:
 def own_name(stem: str) -> str:
     """A name for C after a file of the user's own."""
     plain = re.sub(r"[^a-z0-9]", "_", stem.lower())
-    return plain if usable(plain) and plain != Path(BACKBONE).stem else f"net_{plain}"[:32].removesuffix("_test")
+    return (
+        plain
+        if usable(plain) and plain != Path(BACKBONE).stem
+        else re.sub(r"(_(test|data|layers))+$", "", f"net_{plain}"[:32])
+    )
 
 
 def keep_apart(path: Path, settings: Settings) -> None:

@@ -84,7 +84,7 @@ class Function:
 
 def usable(name: str) -> bool:
     """Whether `name` may name the C functions and files."""
-    return bool(NAME.fullmatch(name)) and name not in TAKEN and not name.endswith(("_test", "_data"))
+    return bool(NAME.fullmatch(name)) and name not in TAKEN and not name.endswith(("_test", "_data", "_layers"))
 
 
 def check_name(name: str) -> None:
@@ -165,6 +165,7 @@ def emit(
         for target, source in (
             (f"{names.name}.h", "model.h.j2"),
             (f"{names.name}.c", "model.c.j2"),
+            (f"{names.name}_layers.h", "model_layers.h.j2"),
             (f"{names.name}_data.h", "model_data.h.j2"),
             (f"{names.name}_test.c", "model_test.c.j2"),
             ("trecx_model.h", "trecx_model.h.j2"),
