@@ -262,6 +262,13 @@ def values(shape: tuple[int, ...], more: int = 0) -> bytes:
     return network(net.nodes, [source], {"answer": answer, **others})
 
 
+def scores(classes: int) -> bytes:
+    """A network with one exit, of so many classes."""
+    net = Network(6)
+    source = net.activation(4, 4, 2)
+    return network(net.nodes, [source], {"scores": net.classifier(net.flat(net.conv(source, 4, 3, 1)), classes)})
+
+
 def _pair(
     net: Network, source: Tensor, early: Tensor, final: Tensor, classes: int = CLASSES
 ) -> tuple[bytes, door.Exits]:

@@ -160,7 +160,10 @@ SPECIFIC: dict[str, tuple[tuple[Change, str], ...]] = {
         (option(beta=0.0), "beta is 0.0"),
         (option(beta=nan), "beta is nan"),
         (operand(0, quant=Quant((1e-30,), (0,))), "2^-26 or less"),
-        (lambda node: output(shape=(1, 512))(operand(0, shape=(1, 512))(node)), "has 512 classes"),
+        (
+            lambda node: output(shape=(1, 512))(operand(0, shape=(1, 512))(node)),
+            "rows of 512; supported: up to 511",
+        ),
     ),
     "CONCATENATION": (
         (option(axis=0), "joins along axis 0"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import Builder
-from networks import wide
+from networks import scores, wide
 
 from mlperf_tiny import pretrained
 from trecx import exits as door
@@ -207,10 +207,25 @@ def test_names_from_the_file_cannot_leave_their_comment_or_string(tmp_path):
     assert subprocess.run(strict, cwd=tmp_path, capture_output=True).returncode == 0
 
 
-def test_more_classes_than_a_label_holds_are_refused():
-    content, exits = wide(257)
-    with pytest.raises(TrecxError, match="257 classes; supported: up to 256"):
+@pytest.mark.parametrize(
+    ("classes", "said"), [(257, "257 classes; supported: up to 256"), (512, "rows of 512; .* and up to 256 classes")]
+)
+def test_more_classes_than_a_label_holds_are_refused_alike_however_they_come(classes, said, tmp_path):
+    content, exits = wide(classes)
+    exits.write(tmp_path / "exits.json")
+    with pytest.raises(TrecxError, match=said):
         tflite.parse(content, exits)
+    with pytest.raises(TrecxError, match=said):
+        tflite.parse(scores(classes))
+    with pytest.raises(TrecxError, match=f"{classes} classes; supported: up to 256"):
+        door.read(tmp_path / "exits.json")
+
+
+def test_a_model_may_answer_with_as_many_classes_as_a_label_holds(tmp_path):
+    content, exits = wide(256)
+    exits.write(tmp_path / "exits.json")
+    assert tflite.parse(content, door.read(tmp_path / "exits.json")).classes == 256
+    assert tflite.parse(scores(256)).classes == 256
 
 
 def test_shared_lists_of_scales_cost_no_more_than_a_bound():

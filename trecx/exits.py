@@ -29,6 +29,8 @@ from trecx.decision import CRITERIA
 from trecx.errors import TrecxError
 from trecx.files import write_json
 
+# A label is one byte, and what decides sums over the classes in 32 bits.
+MOST_CLASSES = 256
 FORMAT = "trecx-exits/2"
 FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "otherwise"
 FINAL, MOST_CONFIDENT = OTHERWISE = ("final", "most_confident")
@@ -152,6 +154,8 @@ def _problems(document: Any) -> Iterator[str]:
     classes = document.get("classes", [])
     if not isinstance(classes, list) or len(classes) == 1 or not all(isinstance(c, str) for c in classes):
         yield "'classes' must list at least two names, or none for a model that is no classifier"
+    elif len(classes) > MOST_CLASSES:
+        yield f"{len(classes)} classes; supported: up to {MOST_CLASSES}"
     if document.get("otherwise", FINAL) not in OTHERWISE:
         yield f"'otherwise' is {document['otherwise']!r}; supported: {', '.join(OTHERWISE)}"
     yield from _exit_problems(document.get("exits"), bool(classes))

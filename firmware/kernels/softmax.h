@@ -5,8 +5,8 @@
  *   score = e[d] / S * 256 - 128
  *
  * 1 / S comes from three Newton steps on S shifted to [1/2, 1), as in TensorFlow Lite Micro: y += y * (1 - S * y).
- * e depends on d alone, so that the table is exact. S stays in [2^19, 2^28): the highest logit adds 2^19, and more than
- * 511 classes are refused. */
+ * e depends on d alone, so that the table is exact. S stays in [2^19, 2^28): the highest logit adds 2^19, and rows of more
+ * than 511 are refused. */
 #ifndef TRECX_KERNELS_SOFTMAX_H
 #define TRECX_KERNELS_SOFTMAX_H
 

@@ -13,8 +13,6 @@ from trecx.compiler.ops.softmax import Softmax
 from trecx.compiler.rewrites.unused import needed
 from trecx.errors import TrecxError
 
-MAX_CLASSES = 256
-
 
 def bind(
     where: str,
@@ -94,8 +92,8 @@ def _disagreements(bound: Sequence[Exit], classes: int) -> Iterator[str]:
         sizes = {e.scores.size for e in bound} | {classes}
         if len(sizes) > 1:
             yield f"exits and exits.json disagree on the number of classes: {sorted(sizes)}"
-        elif max(sizes) > MAX_CLASSES:
-            yield f"{max(sizes)} classes; supported: up to {MAX_CLASSES}"
+        elif max(sizes) > door.MOST_CLASSES:
+            yield f"{max(sizes)} classes; supported: up to {door.MOST_CLASSES}"
         return
     forms = {tuple((o.tensor.shape, o.tensor.scale, o.tensor.zero_point) for o in e.outputs) for e in bound}
     if len(forms) > 1:

@@ -12,9 +12,11 @@ from trecx.compiler.ir import KernelCall, Node, Op, Refused, Table
 from trecx.compiler.ops.inspection import Inspection
 from trecx.compiler.ops.runs import Runs
 from trecx.compiler.params import params
+from trecx.exits import MOST_CLASSES
 
-# With more classes the sum of exponentials could pass 2^28, where TFLM's shift by 32 and more is undefined.
-MAX_CLASSES = 511
+# Of more values the sum of exponentials could pass 2^28, where TFLM's shift by 32 and more is undefined. This bounds
+# the operator wherever it stands; what a model answers with is bounded by `exits.MOST_CLASSES`.
+MOST_VALUES = 511
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,9 @@ class Softmax(Op):
         options = inspection.options(SoftmaxOptionsT)
         source, output = inspection.activation(0), inspection.output()
         inspection.shape(output, source.shape)
-        classes = source.shape[-1] if source.shape else 0
-        inspection.require(classes <= MAX_CLASSES, f"has {classes} classes; supported: up to {MAX_CLASSES}")
+        row = source.shape[-1] if source.shape else 0
+        wide = f"has rows of {row}; supported: up to {MOST_VALUES}, and up to {MOST_CLASSES} classes as an answer"
+        inspection.require(row <= MOST_VALUES, wide)
         fixed = output.quant is None or (output.quant.scale, output.quant.zero_point) == ((1 / 256,), (-128,))
         inspection.require(fixed, "output has another scale than 1/256 or another zero point than -128")
         usable = isfinite(options.beta) and options.beta > 0
