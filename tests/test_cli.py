@@ -1,6 +1,7 @@
 """The command line as a person or a script meets it: results, exit status, and what happens to wrong inputs."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,8 @@ def test_a_threshold_changed_by_hand_is_compiled_again(compiled, tmp_path):
     assert "unchanged" in trecx("compile", run).stderr
     path = run / "model" / "exits.json"
     path.write_text(path.read_text().replace('"early": 0.5', '"early": 0.75'))
-    assert "unchanged" not in trecx("compile", run).stderr
+    told = trecx("compile", run).stderr
+    assert "unchanged" not in told and re.search(r'again: reads\.model is "[0-9a-f]{8}…", now "[0-9a-f]{8}…"', told)
     assert "87381u" in (run / "firmware" / "host" / "mine.c").read_text()  # 65536 / 0.75
 
 

@@ -1,5 +1,6 @@
 """A build, read from top to bottom: which step follows which, and what each depends on."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ RULES = {
     ),
 }
 
+# All of a SHA-256 but what tells it from others at a glance.
+HASH = re.compile(r"(?<=\b[0-9a-f]{8})[0-9a-f]{56}\b")
 # The folders of steps that are not called as the step is.
 NAMED = {"calibrate": "model", "compile": "firmware"}
 
@@ -134,7 +137,10 @@ def do(run: Run, name: str, settings: Settings, console: Console) -> None:
         if name == "train" and settings.data is None and not isinstance(about, OwnFile):
             # Before its origin is known: a download changes what the training depends on.
             about.fetched(step)
-        if not perform(run, name, settings, step, origin(run, name, settings)):
+        of = origin(run, name, settings)
+        if why := run.objections(folder(name), of):
+            console.line(f"  {name:<10} again: {'; '.join(HASH.sub('…', one) for one in why)}")
+        if not perform(run, name, settings, step, of):
             step.unchanged = True
             step.outcome = "unchanged"
 
