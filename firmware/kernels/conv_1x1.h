@@ -16,14 +16,7 @@ typedef struct {
   int32_t shifts_right; /* all shifts are negative */
   trecx_output output;
 } trecx_conv_1x1_params;
-
-/* What a layer is computed with. */
-typedef struct {
-  const int8_t *weights;
-  const int32_t *bias;
-  const int32_t *multipliers;
-  const int8_t *shifts;
-} trecx_conv_1x1_tables;
+typedef trecx_channel_tables trecx_conv_1x1_tables;
 
 TRECX_INLINE int8_t trecx_conv_1x1_output(int32_t sum, int32_t multiplier, int32_t shift,
                                           const trecx_conv_1x1_params p) {

@@ -18,14 +18,7 @@ typedef struct {
   int32_t shifts_right; /* all shifts are negative */
   trecx_output output;
 } trecx_conv_2d_params;
-
-/* What a layer is computed with. */
-typedef struct {
-  const int8_t *weights;
-  const int32_t *bias;
-  const int32_t *multipliers;
-  const int8_t *shifts;
-} trecx_conv_2d_tables;
+typedef trecx_channel_tables trecx_conv_2d_tables;
 
 /* The taps of one window that lie inside the input: rows and columns [begin, end) of the kernel. */
 typedef struct {

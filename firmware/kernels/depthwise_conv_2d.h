@@ -17,14 +17,7 @@ typedef struct {
   int32_t shifts_right; /* all shifts are negative */
   trecx_output output;
 } trecx_depthwise_conv_2d_params;
-
-/* What a layer is computed with. */
-typedef struct {
-  const int8_t *weights;
-  const int32_t *bias;
-  const int32_t *multipliers;
-  const int8_t *shifts;
-} trecx_depthwise_conv_2d_tables;
+typedef trecx_channel_tables trecx_depthwise_conv_2d_tables;
 
 /* Sum of taps of one channel, all of them inside the input; `input` and `weights` are at the first tap. */
 TRECX_INLINE int32_t trecx_depthwise_conv_2d_inside(const int8_t *input, const int8_t *weights,

@@ -16,14 +16,7 @@ typedef struct {
   int32_t shifts_right; /* all shifts are negative */
   trecx_output output;
 } trecx_fully_connected_params;
-
-/* What a layer is computed with. */
-typedef struct {
-  const int8_t *weights;
-  const int32_t *bias;
-  const int32_t *multipliers;
-  const int8_t *shifts;
-} trecx_fully_connected_tables;
+typedef trecx_channel_tables trecx_fully_connected_tables;
 
 TRECX_KERNEL void trecx_fully_connected(const int8_t *input, int8_t *output,
                                         const trecx_fully_connected_tables *tables,

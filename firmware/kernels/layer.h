@@ -36,6 +36,14 @@ typedef struct {
   int32_t value, shift;
 } trecx_multiplier;
 
+/* What tells layers of one shape apart: weights, and per output channel the bias and the factor to the output's scale. */
+typedef struct {
+  const int8_t *weights;
+  const int32_t *bias;
+  const int32_t *multipliers;
+  const int8_t *shifts;
+} trecx_channel_tables;
+
 /* AVERAGE_POOL_2D and MAX_POOL_2D, whose output has the input's scale and zero point. */
 typedef struct {
   trecx_window rows, columns;

@@ -39,7 +39,7 @@ typedef struct {
   int32_t input_zero_point;
 } trecx_dsp_depthwise_conv_2d_params;
 
-/* What a layer is computed with. */
+/* What tells layers of one shape apart. */
 typedef struct {
   const uint32_t *weights;
   const int32_t *bias;

@@ -14,7 +14,7 @@ typedef struct {
   trecx_output output;
 } trecx_mve_fully_connected_params;
 
-/* What a layer is computed with. */
+/* What tells layers of one shape apart. */
 typedef struct {
   const int8_t *weights;
   const int32_t *requantization;

@@ -20,7 +20,7 @@ typedef struct {
   trecx_output output;
 } trecx_portable_conv_2d_dot_params;
 
-/* What a layer is computed with. */
+/* What tells layers of one shape apart. */
 typedef struct {
   const int16_t *weights;
   const int32_t *bias;

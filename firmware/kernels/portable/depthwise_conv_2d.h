@@ -23,7 +23,7 @@ typedef struct {
   trecx_output output;
 } trecx_portable_depthwise_conv_2d_params;
 
-/* What a layer is computed with. */
+/* What tells layers of one shape apart. */
 typedef struct {
   const int8_t *weights;
   const int32_t *bias;
