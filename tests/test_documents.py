@@ -98,6 +98,26 @@ def test_a_cache_or_scores_that_are_a_pipe_are_made_again_or_not_known(tmp_path)
     assert judging._float_right(tmp_path, np.zeros(3, np.int32)) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[]", "does not say a, b"), ('{"a": 1}', "does not say b"), ("3", "does not say a, b"), ("{", "cannot be read")],
+)
+def test_a_document_that_must_be_there_says_what_is_asked_of_it(text, said, tmp_path):
+    path = tmp_path / "kept.json"
+    with pytest.raises(TrecxError, match=r"kept\.json cannot be read: No such file"):
+        documents.required(path, "Do it again.", "a", "b")
+    path.write_text(text)
+    with pytest.raises(TrecxError, match=rf"kept\.json {said}") as refused:
+        documents.required(path, "Do it again.", "a", "b")
+    assert refused.value.hint == "Do it again."
+
+
+def test_numbers_that_are_none_are_no_part_of_what_a_step_left(tmp_path):
+    (tmp_path / "provenance.json").write_text('{"settings": {"rate": NaN}}')
+    with pytest.raises(TrecxError, match=r"provenance\.json is damaged: it holds NaN"):
+        documents.kept(dict, tmp_path / "provenance.json")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 cut off", b"not an archive"])
 def test_damaged_scores_of_a_training_are_not_known(content, tmp_path):
     (tmp_path / "float_scores.npz").write_bytes(content)

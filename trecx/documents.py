@@ -50,12 +50,19 @@ def typed(kind: Any, value: Any) -> Any:
         raise Unreadable([str(error)]) from error
 
 
-def required(path: Path, hint: str) -> Any:
-    """The content of a JSON file that must be there; TrecxError with what is wrong with it, and this hint."""
+def required(path: Path, hint: str, *keys: str) -> Any:
+    """The content of a JSON file that must be there, with `keys` an object that has them.
+
+    TrecxError with what is wrong with it, and this hint.
+    """
     try:
-        return read(path)
+        document = read(path)
     except Unreadable as error:
         raise TrecxError(f"{path} cannot be read: {error}.", hint) from error
+    missing = [key for key in keys if not isinstance(document, dict) or key not in document]
+    if missing:
+        raise TrecxError(f"{path} does not say {', '.join(missing)}.", hint)
+    return document
 
 
 def kept(kind: Any, path: Path) -> Any:

@@ -207,11 +207,11 @@ def _clipped(task: Task, x: np.ndarray) -> np.ndarray:
 def _trained_with(folder: Path, settings: QuantizeSettings) -> TrainSettings:
     """The settings of the training in `folder`, with the length and speed of the fine-tuning."""
     path, known = folder / HISTORY, {field.name for field in fields(TrainSettings)}
-    told = documents.required(path, "Train again.")
+    told = documents.required(path, "Train again.", "settings")
     try:
         kept = {name: value for name, value in dict(told["settings"]).items() if name in known}
         base: TrainSettings = documents.typed(TrainSettings, kept | {"weights": None, "teacher": None})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError) as error:
         raise TrecxError(f"{path} is damaged: {error}.", "Train again.") from error
     return replace(
         base, seed=settings.seed, epochs=settings.epochs, learning_rate=settings.learning_rate, schedule="cosine"

@@ -186,7 +186,7 @@ def provenance(
     out: Path,
 ) -> dict[str, object]:
     """Where a pair comes from: data, settings, versions, hashes; what is not known is None."""
-    history = documents.required(trained / "history.json", "Train again.")
+    history = documents.required(trained / "history.json", "Train again.", "settings")
     weights, fused = settings.weights or settings.model, converted / FUSED
     return {
         "trecx": __version__,

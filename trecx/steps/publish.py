@@ -15,25 +15,27 @@ from trecx.run import open_
 from trecx.steps.judging import BACKBONE_TEST, SPLIT, TEST
 from trecx.steps.pair import BACKBONE
 
+UNFINISHED = "Build the run to its end."
+MEASURED = ("accuracy", "exits", "exit_rate", "loss", "macs", "operating_point", "calibration", "verification")
+
 
 def publish(run_folder: Path, out: Path, protocol: str) -> None:
     """Fill `out` from the run's `model/`, `evaluate/` and `report/` folders; TrecxError where it is no finished run."""
     run = open_(run_folder)
-    report = documents.required(run.folder("report") / "report.json", "Build the run to its end.")
+    report = documents.required(run.folder("report") / "report.json", UNFINISHED, *MEASURED)
     out.mkdir(parents=True, exist_ok=True)
     files = [*run.folder("model").iterdir(), *(run.folder("evaluate") / name for name in (TEST, BACKBONE_TEST, SPLIT))]
     for file in files:
         if file.name == BACKBONE:
             continue
         shutil.copyfile(file, out / file.name)
-    provenance = documents.required(out / "provenance.json", "Build the run to its end.")
+    provenance = documents.required(out / "provenance.json", UNFINISHED, "task")
     write_json(out / "provenance.json", {**provenance, "protocol": protocol, "measured": measured(report)})
 
 
 def measured(report: dict[str, Any]) -> dict[str, Any]:
     """The figures of a report that belong to the pair itself."""
-    keys = ("accuracy", "exits", "exit_rate", "loss", "macs", "operating_point", "calibration", "verification")
-    return {key: report[key] for key in keys}
+    return {key: report[key] for key in MEASURED}
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ def of(run: Run, number: int) -> dict[str, Any]:
     names, macs, backbone_macs = [exit_.name for exit_ in pair.exits.exits], pair.macs, alone.macs[-1]
     trace, plain = Trace.load(tested / TEST), Trace.load(tested / BACKBONE_TEST)
     validation, validated = Trace.load(paired / VALIDATION), Trace.load(paired / BACKBONE_VALIDATION)
-    chosen = documents.read(run.folder(THRESHOLDS) / CHOSEN)
+    again = f"Delete the folder {run.folder(THRESHOLDS)} and reproduce again."
+    chosen = documents.required(run.folder(THRESHOLDS) / CHOSEN, again, "before_test", "chosen")
     reference = plain.right()[:, -1]
     scores = _float_scores(trained / SCORES)
     model = Model(pair.decisions, macs, backbone_macs)

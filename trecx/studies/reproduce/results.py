@@ -95,12 +95,14 @@ def _variant(folder: Path, name: str, of: dict[int, Run]) -> Entry:
     current = counted is not None and counted.configuration["models"]["model"] in [
         seed["sha256"]["model"] for seed in seeds
     ]
+    told = folder / instructions.FOLDER / instructions.COUNTED
+    again = f"Delete the folder {told.parent} and reproduce again."
     return {
         "title": TITLES[name],
         "configuration": _common(trained[chosen[0]]),
         "left_out": [n for n in trained if n not in chosen],
         "seeds": seeds,
-        "instructions": documents.read(folder / instructions.FOLDER / instructions.COUNTED) if current else None,
+        "instructions": documents.required(told, again) if current else None,
         "summary": summarise(seeds),
     }
 
