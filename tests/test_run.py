@@ -183,6 +183,16 @@ def test_wherever_a_command_is_killed_no_content_has_the_stamp_of_another(moment
     ]
 
 
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_wherever_a_first_command_is_killed_the_next_begins_anew(moment, tmp_path):
+    path = tmp_path / "kws"
+    assert subprocess.run([sys.executable, "-c", KILLED, path, "flash", str(moment)]).returncode in (0, 9)
+    run = runs.create(path, {"optimize": "time"})
+    with run.working():
+        run.step("compile", of("time"), write_c("time"))
+    assert made_from(run, "compile") == "time"
+
+
 def test_the_moments_of_the_test_above_reach_to_the_end(tmp_path):
     ends = [
         subprocess.run([sys.executable, "-c", KILLED, tmp_path / str(k), "flash", str(k)]).returncode for k in (1, 25)

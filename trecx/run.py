@@ -19,6 +19,8 @@ from trecx.files import held, write_json
 from trecx.stamp import STAMP, Origin, Stamp
 
 FORMAT = "trecx-run/1"
+# What a kill leaves of a run that it ended before there was one.
+BEGUN = (".lock", ".partial-run.json")
 
 
 class Busy(TrecxError):
@@ -154,7 +156,8 @@ def create(path: Path, settings: dict[str, Any]) -> Run:
     try:
         if path.exists() and not path.is_dir():
             raise TrecxError(f"{path} is a file.", "Choose another folder with --out.")
-        if path.is_dir() and any(path.iterdir()) and not (path / "run.json").is_file():
+        others = path.is_dir() and any(one.name not in BEGUN for one in path.iterdir())
+        if others and not (path / "run.json").is_file():
             raise TrecxError(f"{path} holds other files and no run.json.", "Choose an empty or new folder with --out.")
         path.mkdir(parents=True, exist_ok=True)
         run = Run(path, fresh=True)
