@@ -286,3 +286,9 @@ def test_an_empty_folder_has_nothing_to_report(tmp_path):
     with pytest.raises(TrecxError, match="holds no complete seed"):
         run("tiny", options(tmp_path, report_only=True), QUIET)
     assert not (tmp_path / "docs").exists()
+
+
+def test_data_that_are_not_there_are_told_before_anything_is_written(tmp_path):
+    with pytest.raises(TrecxError, match="nowhere is not a folder"):
+        run("tiny", options(tmp_path, data=tmp_path / "nowhere"), QUIET)
+    assert list(tmp_path.iterdir()) == []

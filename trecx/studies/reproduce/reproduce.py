@@ -9,7 +9,7 @@ from trecx import run as runs
 from trecx.console import Console, Step
 from trecx.run import Busy
 from trecx.settings import Settings
-from trecx.steps.data import data
+from trecx.steps.data import data, identity
 from trecx.studies.reproduce import first_version, instructions, markdown, pictures, results, together
 from trecx.studies.reproduce import seed as seeds
 from trecx.studies.reproduce.material import Material
@@ -108,6 +108,7 @@ def read(name: str, options: Options, console: Console) -> Material:
     with console.step("data") as step:
         folder = options.data or about.fetched(step)
         settings = Settings(about.task.name, about.spec, train=True).changed({"data": folder})
+        identity(settings)  # raises where there is no such folder
         found = data(settings, step)
         assert found is not None
         step.outcome = f"{len(found.train):,} to train, {len(found.validation):,} validation, {len(found.test):,} test"
