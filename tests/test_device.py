@@ -16,7 +16,7 @@ from fake import EMULATED, FAKE, LIMIT, STRICT, assert_same, expected, samples
 
 from trecx.compiler.target import CORTEX_M4, HOST, RISCV, Target
 from trecx.device import elf, toolchain
-from trecx.device.build import Build, Options, build
+from trecx.device.build import HOOKS, Build, Options, build
 from trecx.device.run import layer_outputs, run_host, run_qemu
 from trecx.device.serve import serve
 from trecx.errors import AnswerIsNo, ToolMissing, TrecxError
@@ -115,6 +115,16 @@ def test_compiler_errors_are_shown_and_the_last_build_survives(tmp_path: Path) -
     assert len(caught.value.problems) < 15
     assert built.elf.read_bytes() == before
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["build.json", "trace"]
+
+
+@pytest.mark.parametrize("program", HOOKS)
+def test_a_program_that_looks_inside_is_refused_c_without_hooks(program: str, tmp_path: Path) -> None:
+    shutil.copytree(FAKE, tmp_path / "plain")
+    source = tmp_path / "plain" / "fake.c"
+    source.write_text(source.read_text().replace("TRECX_HOOK(", "NO_HOOK("))
+    with pytest.raises(TrecxError, match=rf"no hooks, which the program '{program}' needs"):
+        build(tmp_path / "plain", HOST, tmp_path / "out", program)
+    assert not list(tmp_path.glob("out/*"))
 
 
 @pytest.mark.parametrize(
