@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from trecx.judge.trace import Trace
 from trecx.learn.settings import settings_for
 from trecx.stamp import told
 from trecx.studies.reproduce import figures, markdown, pictures, results, statistics
+from trecx.studies.reproduce.material import weights_sha256
 from trecx.studies.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, as_written, order, seeds, variants
 
 TASK = TASKS[0]
@@ -338,3 +340,14 @@ def test_options_that_cannot_work_are_refused_at_once(tmp_path):
     with pytest.raises(TrecxError) as refused:
         order(TASK, wrong)
     assert len(refused.value.problems) == 5
+
+
+def test_weights_are_told_as_the_recorded_results_tell_them(tmp_path):
+    """A folder by names and contents: seeds that were trained from a SavedModel are known again by this."""
+    (tmp_path / "saved" / "variables").mkdir(parents=True)
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "saved" / "variables" / "variables.index").write_bytes(b"index")
+    parts = [("saved_model.pb", b"graph"), ("variables.index", b"index")]
+    expected = b"''" + b"".join(b"\0%s\0" % name.encode() + sha256(text).digest() for name, text in parts)
+    assert weights_sha256(tmp_path / "saved") == sha256(expected).hexdigest()
+    assert weights_sha256(tmp_path / "saved" / "saved_model.pb") == sha256(b"graph").hexdigest()

@@ -4,12 +4,14 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlperf_tiny.task import Data, Split, Task
 from trecx import __version__
+from trecx.files import sha256
 from trecx.settings import Settings
 from trecx.steps.learning import PACKAGES
 
@@ -47,4 +49,15 @@ def split_sha256(split: Split) -> str:
     digest = hashlib.sha256(repr(split.x.shape).encode())
     for part in (split.x, split.y):
         digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 of a file of weights; of a SavedModel's folder that of names and contents, as results.json has it."""
+    if not path.is_dir():
+        return sha256(path)
+    digest = hashlib.sha256(b"''")
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        digest.update(f"\0{file.name}\0".encode())
+        digest.update(bytes.fromhex(sha256(file)))
     return digest.hexdigest()

@@ -29,7 +29,7 @@ from trecx.steps import pair
 from trecx.steps.answers import PROVEN
 from trecx.steps.learning import BACKBONE_VALIDATION, VALIDATION
 from trecx.studies.reproduce import first_version, together
-from trecx.studies.reproduce.material import Material
+from trecx.studies.reproduce.material import Material, weights_sha256
 from trecx.studies.reproduce.plan import BACKBONE, BACKBONE_ALONE, OBSERVED, POINTS, Options, Variant
 from trecx.studies.reproduce.together import ANOTHER, THRESHOLDS
 
@@ -98,7 +98,7 @@ def trained_from(material: Material, settings: TrainSettings) -> dict[str, Any]:
     return {
         "task": material.task.name,
         "settings": settings,
-        "weights": {name: content(path) if path else None for name, path in weights.items()},
+        "weights": {name: weights_sha256(path) if path else None for name, path in weights.items()},
         "data": {name: material.hashes[name] for name in ("train", "validation", "test")},
     }
 
