@@ -260,6 +260,7 @@ def as_trecx_0_1_left_it(folder: Path) -> None:
         (trained / "config.json").write_text(json.dumps(old))
         (trained / ".stamp").unlink()
         (trained.parent / "run.json").unlink(missing_ok=True)
+        (trained.parent / ".lock").unlink(missing_ok=True)
         for newer in ("quantize", "model", "thresholds", "firmware", "verify", "evaluate"):
             shutil.rmtree(trained.parent / newer, ignore_errors=True)
 

@@ -17,7 +17,7 @@ from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn.settings import settings_for
 from trecx.stamp import told
-from trecx.studies.reproduce import figures, markdown, pictures, results, statistics
+from trecx.studies.reproduce import figures, first_version, markdown, pictures, results, statistics
 from trecx.studies.reproduce.material import weights_sha256
 from trecx.studies.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, as_written, order, seeds, variants
 
@@ -351,3 +351,17 @@ def test_weights_are_told_as_the_recorded_results_tell_them(tmp_path):
     expected = b"''" + b"".join(b"\0%s\0" % name.encode() + sha256(text).digest() for name, text in parts)
     assert weights_sha256(tmp_path / "saved") == sha256(expected).hexdigest()
     assert weights_sha256(tmp_path / "saved" / "saved_model.pb") == sha256(b"graph").hexdigest()
+
+
+def test_thresholds_that_the_first_version_chose_are_no_choice_in_sight_of_the_test(tmp_path):
+    chosen = [{"points": 1.0, "limit": 70_000, "loss": 0.1}]
+    assert first_version.chosen_before_test(tmp_path, chosen)
+    (tmp_path / "test").mkdir()
+    assert not first_version.chosen_before_test(tmp_path, chosen)
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps({"before_test": True, "chosen": chosen}))
+    assert first_version.chosen_before_test(tmp_path, chosen)
+    assert not first_version.chosen_before_test(tmp_path, [{**chosen[0], "limit": 1}])
+    for text in ('{"before_test": false}', "[]", "{"):
+        path.write_text(text)
+        assert not first_version.chosen_before_test(tmp_path, chosen)

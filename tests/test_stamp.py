@@ -90,8 +90,10 @@ def test_a_stamp_does_not_tell_the_secret_of_the_machine(tmp_path):
 
 
 def test_a_folder_without_a_stamp_is_not_finished(tmp_path):
-    assert stamp.read(tmp_path) is None and stamp.damage(tmp_path) == [".stamp is missing"]
+    assert stamp.read(tmp_path) is None and stamp.damage(tmp_path) == []
     assert stamp.damage(tmp_path / "nothing") == []
+    (tmp_path / "model").write_text("weights")
+    assert stamp.damage(tmp_path) == [".stamp is missing"]
 
 
 def test_content_sees_names_and_bytes_but_no_stamp(tmp_path):

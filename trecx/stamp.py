@@ -115,7 +115,7 @@ def damage(folder: Path) -> list[str]:
     if stamp is _UNREADABLE:
         return [f"{STAMP} cannot be read"]
     if stamp is None:
-        return [f"{STAMP} is missing"] if folder.exists() else []
+        return [f"{STAMP} is missing"] if folder.is_dir() and any(folder.iterdir()) else []
     return list(stamp.damage(folder).values())
 
 

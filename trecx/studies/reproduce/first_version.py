@@ -1,13 +1,15 @@
 """Trainings that trecx 0.1 finished are gone on with, because they took days; what followed from them is made anew."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from trecx import documents
 from trecx.run import Run
 from trecx.settings import Settings
 from trecx.stamp import STAMP, Origin, Stamp, digest
 
-CONFIG, TEST = "config.json", "test"
+CONFIG, TEST, CALIBRATION = "config.json", "test", "calibration.json"
 
 
 def left(folder: Path, name: str) -> bool:
@@ -30,3 +32,14 @@ def take_over(folder: Path, name: str, settings: Settings | None = None) -> None
         Stamp.of(Origin(configuration), trained, about).write(trained)
         if settings is not None and not (folder / "run.json").exists():
             Run(folder).choose(settings.as_json())
+
+
+def chosen_before_test(folder: Path, chosen: list[dict[str, Any]]) -> bool:
+    """Whether thresholds are no choice in sight of the test answers that trecx 0.1 left: it had chosen the same."""
+    if not (folder / TEST).exists():
+        return True
+    try:
+        kept = documents.read(folder / CALIBRATION)
+        return bool(kept["before_test"] is True and kept["chosen"] == json.loads(json.dumps(chosen)))
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return False

@@ -171,7 +171,7 @@ def _choose(job: Job) -> bool:
             for points in POINTS
         ]
         # Another confidence, chosen after the test answers were there, is no crime, but readers must know.
-        before = not any((job.folder / name).exists() for name in (pipeline.folder("evaluate"), first_version.TEST))
+        before = not job.run.folder("evaluate").exists() and first_version.chosen_before_test(job.folder, chosen)
         write_json(folder / CHOSEN, {"before_test": before, "chosen": chosen})
 
     return job.run.step(THRESHOLDS, Origin(asked, program.digest(calibrate), lasting=True, whole=True), choose)
