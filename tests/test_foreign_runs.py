@@ -56,6 +56,14 @@ def test_a_program_that_was_changed_here_is_built_again_before_it_is_run(sent, t
     assert not (tmp_path / "marker").exists()
 
 
+@pytest.mark.parametrize("verb", ["verify", "serve", "evaluate", "report"])
+def test_programs_that_no_step_left_are_not_run(verb, sent, tmp_path):
+    (sent / "firmware" / ".stamp").unlink()
+    done = CliRunner().invoke(main, [verb, str(sent)])
+    assert done.exit_code == 2 and f"compile comes before {verb}" in done.output
+    assert not (tmp_path / "marker").exists()
+
+
 def test_the_mark_would_be_left_if_it_were_run(sent, tmp_path, monkeypatch):
     monkeypatch.setattr(Stamp, "objections", lambda *_: [])
     assert CliRunner().invoke(main, ["verify", str(sent)]).exit_code == 0

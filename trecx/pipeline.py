@@ -101,14 +101,18 @@ def single(run: Run, name: str, console: Console, only: tuple[str, ...] = ()) ->
     with run.working():
         settings = settings_of(run)
         before = steps(settings)
-        needed = before[: min(before.index(name), before.index("compile") + 1)]
-        missing = [step for step in needed if run.stamp(folder(step)) is None]
-        if missing:
-            how = f"build {settings.name} --out" if missing[0] == "model" else missing[0]
-            raise TrecxError(f"{run.path}: {missing[0]} comes before {name}.", f"Run trecx {how} {run.path}.")
+        require(run, before[: min(before.index(name), before.index("compile") + 1)], name, settings)
         renew(run, RULES[name].renews, settings, console)
         do(run, name, restricted(settings, only), console)
     return results(run, name)
+
+
+def require(run: Run, names: Iterable[str], before: str, settings: Settings) -> None:
+    """TrecxError where one of these steps has not been finished, so that `before` cannot begin."""
+    missing = [step for step in names if run.stamp(folder(step)) is None]
+    if missing:
+        how = f"build {settings.name} --out" if missing[0] == "model" else missing[0]
+        raise TrecxError(f"{run.path}: {missing[0]} comes before {before}.", f"Run trecx {how} {run.path}.")
 
 
 def renew(run: Run, names: Iterable[str], settings: Settings, console: Console) -> None:
@@ -185,6 +189,8 @@ def serve(run: Run, target: str | None, console: Console) -> None:
 
     settings = settings_of(run)
     with run.working():
+        # Without its stamp a folder is only files that somebody put there, and nobody knows what they would run.
+        require(run, ("compile",), "serve", settings)
         renew(run, ("compile",), settings, console)
     built = firmware.programs(run.folder(folder("compile")), settings)
     emulated = [p for p in built if p.target.emulator and target in (None, p.target.name)]
