@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,23 @@ def test_a_failing_step_leaves_the_old_result_and_nothing_half_written(tmp_path)
     assert (run.folder("compile") / "result.txt").read_text() == "old"
     assert made_from(run, "compile") == "a"
     assert sorted(p.name for p in run.path.iterdir()) == [".lock", "compile", "run.json"]
+
+
+def test_a_swap_that_fails_half_way_puts_the_old_result_back(tmp_path, monkeypatch):
+    run = runs.create(tmp_path / "kws", {})
+    run.step("compile", of("a"), write("old"))
+    rename = Path.rename
+
+    def full(path, target):
+        if path.name.endswith(".partial"):
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space"):
+        run.step("compile", of("b"), write("new"))
+    assert (run.folder("compile") / "result.txt").read_text() == "old"
+    assert made_from(run, "compile") == "a"
 
 
 def test_a_resumable_step_gets_its_unfinished_folder_back(tmp_path):

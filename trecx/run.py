@@ -137,7 +137,12 @@ class Run:
         shutil.rmtree(old, ignore_errors=True)
         if final.exists():
             final.rename(old)
-        partial.rename(final)
+        try:
+            partial.rename(final)
+        except BaseException:
+            if old.exists() and not final.exists():
+                old.rename(final)
+            raise
         shutil.rmtree(old, ignore_errors=True)
 
     @contextmanager
