@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from mlperf_tiny.keyword_spotting import KWS
 from trecx import cli, pipeline
+from trecx.errors import TrecxError
 from trecx.run import Run
 from trecx.settings import OPTIONS, Settings
 from trecx.steps import learned
@@ -85,6 +86,36 @@ def test_an_option_of_one_method_is_refused_with_another(tmp_path):
     arguments = ["build", "kws", "--train", "--data", str(tmp_path), "--exits", "block1", "--price", "0.5"]
     refused = CliRunner().invoke(cli.main, arguments)
     assert refused.exit_code == 2 and "--price belongs to the method eenet" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("targets", 5),
+        ("targets", [[1]]),
+        ("taps", 3),
+        ("points", "x"),
+        ("confidence", None),
+        ("data", 5),
+        ("task", ["kws"]),
+        ("shape", "x"),
+        ("seed", "a"),
+        ("samples", -1),
+        ("optimize", "zzz"),
+        ("scheme", 3),
+        ("method", "nope"),
+        ("price", float("nan")),
+    ],
+)
+def test_what_no_option_would_say_is_refused_in_an_edited_run(setting, value):
+    with pytest.raises(TrecxError, match=setting):
+        Settings.from_json({**PLAIN.as_json(), setting: value})
+
+
+def test_all_that_is_wrong_in_an_edited_run_is_said_at_once():
+    with pytest.raises(TrecxError) as caught:
+        Settings.from_json({**PLAIN.as_json(), "points": 101.0, "optimize": "zzz", "samples": 0})
+    assert len(caught.value.problems) == 3
 
 
 def test_the_price_of_computation_reaches_the_method():

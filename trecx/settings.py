@@ -1,6 +1,6 @@
 """What a person chose for a run; kept in `run.json`, so that every verb on the run directory finds it again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -218,20 +218,42 @@ class Settings:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Settings":
-        """Settings from `run.json`, which a person may have edited."""
+        """Settings from `run.json`, which a person may have edited; TrecxError with all that no option would say."""
+        from trecx import documents
+
         known = {f.name for f in fields(cls)}
         if "tap" in document:  # of runs that were made when there was only one
             document = dict(document)
             tap = document.pop("tap")
             document.setdefault("taps", [tap] if tap else [])
-        if not set(document) <= known or not isinstance(document.get("name"), str):
+        if not set(document) <= known:
             raise TrecxError(f"run.json: its settings are not {', '.join(sorted(known))}.", "Build into a new folder.")
-        lists = {name: tuple(document.get(name, ())) for name in ("targets", "shape", "taps")}
-        return cls(**{**document, **lists})
+        try:
+            settings: Settings = documents.typed(cls, document)
+            problems = list(_out_of_range(settings))
+        except documents.Unreadable as error:
+            problems = list(error.problems)
+        if problems:
+            raise TrecxError([f"run.json, settings: {one}." for one in problems], "Build into a new folder.")
+        return settings
 
 
 # What a person may give, by the name of the setting.
 OPTIONS: Mapping[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings) if "option" in f.metadata}
+
+
+def _out_of_range(settings: Settings) -> Iterator[str]:
+    """What no option would have let through, as fragments."""
+    for name, one in OPTIONS.items():
+        value = getattr(settings, name)
+        known = one.choices or (one.names() if one.names else ())
+        if value is None:
+            continue
+        if known and value not in known:
+            yield f"{name} is {value!r}; supported: {', '.join(known)}"
+        least, most = (bound if bound is not None else value for bound in (one.least, one.most))
+        if one.kind in (int, float) and not least <= value <= most:
+            yield f"{name} is {value!r}, out of range"
 
 
 @cache
