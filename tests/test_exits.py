@@ -67,6 +67,29 @@ def test_every_problem_is_reported_at_once(tmp_path):
     assert len(caught.value.problems) == 5
 
 
+TWO = [{"name": "a", "output": "x", "criterion": "entropy"}, {"name": "b", "output": "y"}]
+POINT = {"name": "p", "thresholds": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"othrwise": "most_confident"}, "the document has 'othrwise'"),
+        ({"model": {"file": "m.tflite", "sha256": "", "sha": ""}}, "'model' has 'sha'"),
+        ({"exits": [{**TWO[0], "treshold": 1}, TWO[1]]}, "exit 'a' has 'treshold'"),
+        ({"exits": [TWO[0], {**TWO[1], "outputs": ["z"]}]}, "both 'output' and 'outputs'"),
+        ({"operating_points": [{**POINT, "limits": {}}]}, "operating point 'p' has 'limits'"),
+        ({"operating_points": [POINT, POINT]}, "two operating points are called 'p'"),
+        ({"classes": ["on", "off", "on"]}, "'classes' name 'on' more than once"),
+        ({"format": "trecx-exits/1", "otherwise": "final"}, "'otherwise' does not exist in trecx-exits/1"),
+    ],
+)
+def test_what_would_be_passed_over_in_silence_is_refused(tmp_path, changes, said):
+    path = document(tmp_path, **{"exits": TWO, "operating_points": [], **changes})
+    with pytest.raises(TrecxError, match=said):
+        read(path)
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "null", "{}", '{"exits": 3}', '{"exits": [1]}', '{"exits": [], "operating_points": [3]}', "["]
 )

@@ -34,6 +34,8 @@ MOST_CLASSES = 256
 FORMAT = "trecx-exits/2"
 FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "otherwise"
 FINAL, MOST_CONFIDENT = OTHERWISE = ("final", "most_confident")
+KEYS = ("format", "task", "method", "model", "classes", "exits", "otherwise", "operating_points")
+EXIT_KEYS = ("name", "output", "outputs", "criterion", "gate")
 
 
 @dataclass(frozen=True)
@@ -139,23 +141,40 @@ def _outputs(document: dict[str, Any]) -> list[str]:
     return named if isinstance(named, list) and all(isinstance(one, str) for one in named) else []
 
 
+def _unknown(what: str, document: dict[str, Any], known: tuple[str, ...]) -> Iterator[str]:
+    """What nobody reads, which may be a slip of the pen in something that decides."""
+    for key in document:
+        if key not in known:
+            yield f"{what} has {key!r}, which is not known; known: {', '.join(known)}"
+
+
 def _problems(document: Any) -> Iterator[str]:
     if not isinstance(document, dict):
         yield "the document is not an object"
         return
     if document.get("format") not in FORMATS:
         yield f"format is {document.get('format')!r}, expected {FORMAT!r}"
+    yield from _unknown("the document", document, KEYS)
+    if document.get("format") == FORMATS[0]:
+        exits = document.get("exits")
+        listed = [e for e in exits if isinstance(e, dict)] if isinstance(exits, list) else []
+        newer = {key for one in (document, *listed) for key in one} & {"otherwise", "gate", "outputs"}
+        yield from (f"{key!r} does not exist in {FORMATS[0]}; it came with {FORMAT}" for key in sorted(newer))
     for key in ("task", "method"):
         if not isinstance(document.get(key), str):
             yield f"{key!r} is missing or not a string"
     model = document.get("model")
     if not isinstance(model, dict) or not all(isinstance(model.get(k), str) for k in ("file", "sha256")):
         yield "'model' must name its file and sha256"
+    else:
+        yield from _unknown("'model'", model, ("file", "sha256"))
     classes = document.get("classes", [])
     if not isinstance(classes, list) or len(classes) == 1 or not all(isinstance(c, str) for c in classes):
         yield "'classes' must list at least two names, or none for a model that is no classifier"
     elif len(classes) > MOST_CLASSES:
         yield f"{len(classes)} classes; supported: up to {MOST_CLASSES}"
+    elif repeated := sorted({c for c in classes if classes.count(c) > 1}):
+        yield f"'classes' name {', '.join(map(repr, repeated))} more than once"
     if document.get("otherwise", FINAL) not in OTHERWISE:
         yield f"'otherwise' is {document['otherwise']!r}; supported: {', '.join(OTHERWISE)}"
     yield from _exit_problems(document.get("exits"), bool(classes))
@@ -171,6 +190,10 @@ def _exit_problems(exits: Any, classes: bool) -> Iterator[str]:
     if not shaped or not exits:
         yield "'exits' must list at least one exit, each with 'name' and 'output'"
         return
+    for e in exits:
+        yield from _unknown(f"exit {e['name']!r}", e, EXIT_KEYS)
+        if "output" in e and "outputs" in e:
+            yield f"exit {e['name']!r} has both 'output' and 'outputs'; say which it answers with"
     names, outputs = [e["name"] for e in exits], [name for e in exits for name in _outputs(e)]
     for key, values in (("name", names), ("output", outputs)):
         if len(set(values)) < len(values):
@@ -214,6 +237,9 @@ def _point_problems(document: dict[str, Any]) -> Iterator[str]:
         if not isinstance(thresholds, dict) or not isinstance(point.get("name"), str):
             yield "each operating point needs 'name' and 'thresholds'"
             continue
+        yield from _unknown(f"operating point {point['name']!r}", point, ("name", "thresholds"))
+        if sum(isinstance(other, dict) and other.get("name") == point["name"] for other in points) > 1:
+            yield f"two operating points are called {point['name']!r}"
         for name, value in thresholds.items():
             if name not in early:
                 yield f"operating point {point['name']!r} names {name!r}, which is no early exit"
