@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from trecx.cli import main
 from trecx.errors import TrecxError
 from trecx.judge import reference, second_opinion
 from trecx.judge.trace import Reading
@@ -30,7 +32,16 @@ def test_an_opinion_that_takes_too_long_is_not_waited_for(monkeypatch):
     assert "took over" in second_opinion.opinion(pair.content, [], samples).unavailable
 
 
-@pytest.mark.parametrize("name", ["oracle_struct_error_501571", "oracle_struct_error_502601"])
+STRUCT_ERRORS = ["oracle_struct_error_501571", "oracle_struct_error_502601"]
+
+
+@pytest.mark.parametrize("name", STRUCT_ERRORS)
+def test_a_model_that_the_oracle_refuses_leaves_nothing_behind(name, tmp_path):
+    done = CliRunner().invoke(main, ["compile", str(CASES / f"{name}.tflite"), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 2 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", STRUCT_ERRORS)
 def test_what_the_oracles_own_reader_raises_is_a_refusal(name):
     """Their flatbuffers point outside the file where only the interpreter's Python looks."""
     model = (CASES / f"{name}.tflite").read_bytes()

@@ -133,6 +133,7 @@ def adopt(model: Path, exits: Path | None, name: str | None, out: Path | None, o
     found = learning.own(model, exits)
     path = out or Path("build") / chosen
     keep_apart(path, settings)
+    firmware.known_answers(found)  # what the oracle refuses leaves nothing behind
     run = runs.create(path, settings.as_json())
     files = contents([model, *([exits] if exits else [])])
     of = Origin({"name": settings.name, "files": files}, program.digest(learning.own))
