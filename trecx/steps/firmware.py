@@ -37,10 +37,7 @@ def compile_for(pair: Pair, graph: Graph, target: Target, folder: Path, optimize
     """
     plan = plan_memory(graph, target, optimize)
     names = Names(SHORT, pair.path.stem, pair.exits.model_sha256, pair.exits.classes, SHORT)
-    files = emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()), hooks or target.program in HOOKS)
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+    _write(emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()), hooks or target.program in HOOKS), folder)
     return folder
 
 
