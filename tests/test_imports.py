@@ -18,7 +18,7 @@ RULES = [
     ("trecx/device", ("trecx.learn", "trecx.compiler.ir", "trecx.judge", "mlperf_tiny", *LEARNING, *INTERPRETERS)),
     ("trecx/judge", ("trecx.learn", "mlperf_tiny", *LEARNING)),
     *((room, ("trecx.studies",)) for room in ("trecx/decision", "trecx/learn", "trecx/compiler", "trecx/device")),
-    *((room, ("trecx.studies",)) for room in ("trecx/judge", "trecx.steps")),
+    *((room, ("trecx.studies",)) for room in ("trecx/judge", "trecx/steps")),
 ]
 
 
