@@ -1,4 +1,4 @@
-"""What a task is: its data and its backbone with named taps. Knows nothing of exits."""
+"""What a task is: its data and its backbone with named taps. Where exits attach is data, too."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -74,8 +74,8 @@ def calibrate(
 
     `confidence` is one-sided and defaults to 0.8 here. At the few hundred to two thousand samples that a validation
     split has, 0.95 often asks for a loss below zero and then nothing leaves early; 0.8 costs 0.84 standard errors (0.2
-    to 0.6 points), and four builds in five keep the promise. 0.5 means the observed loss itself. That is a build's own
-    default: on the shipped pair's 512 samples even 0.8 lets nothing leave (docs/training.md).
+    to 0.6 points), and four builds in five keep the promise. 0.5 means the observed loss itself, as the shipped pair
+    of kws takes it: on its 512 samples even 0.8 lets nothing leave (docs/training.md).
     """
     _check(points, confidence)
     losses = _losses(trace, decisions, confidence, reference_right)
