@@ -111,11 +111,12 @@ def is_accepted(path: Path, settings: Settings) -> bool:
 def resume(path: Path, options: dict[str, Any], step: str) -> Run:
     """An existing run directory, with some of its settings changed for `step`."""
     run = runs.open_(path)
-    settings = settings_of(run).changed(options)
+    kept = settings_of(run)
+    settings = kept.changed(options)
     if step in ("train", "quantize", "calibrate") and step not in steps(settings):
         raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
-    if "name" in options and settings.name != settings_of(run).name:
-        raise TrecxError(f"{run.path} is called {settings_of(run).name}.", "Build into a new folder for another name.")
+    if "name" in options and settings.name != kept.name:
+        raise TrecxError(f"{run.path} is called {kept.name}.", "Build into a new folder for another name.")
     checked(settings)
     if options and step in ("train", "quantize") and settings.own_files:
         settings = learned.examined(settings)

@@ -18,6 +18,7 @@ ALLOWED = (
     "SOFTMAX",
     "CONCATENATION",
     "STRIDED_SLICE",
+    "SPLIT",
     "PAD",
     "QUANTIZE",
 )

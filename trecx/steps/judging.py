@@ -59,12 +59,13 @@ def judge(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     pair was judged are taken, and say so. A model without either leaves nothing.
     """
     found, model = data(settings, step), folders["model"]
+    pair = pairs.read(model)
     if found is not None:
-        _answer(settings, found.test, folders, out, step)
+        _answer(settings, pair, found.test, folders, out, step)
     elif (model / TEST).is_file():
         for name in (TEST, BACKBONE_TEST, SPLIT):
             shutil.copyfile(model / name, out / name)
-    judged = evaluation(pairs.read(model), out)
+    judged = evaluation(pair, out)
     step.outcome = "no labelled data: no accuracy"
     if judged is not None:
         origin = "" if found is not None else "recorded answers, "
@@ -75,9 +76,8 @@ def judge(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
         step.outcome += "".join(f"; WARNING: {one.rstrip('.')}" for one in report.at_chance(judged)[:1])
 
 
-def _answer(settings: Settings, test: Split, folders: Folders, out: Path, step: Step) -> None:
+def _answer(settings: Settings, pair: Pair, test: Split, folders: Folders, out: Path, step: Step) -> None:
     model = folders["model"]
-    pair = pairs.read(model)
     host = next((p for p in programs(folders["compile"], settings) if p.target.emulator is None), None)
     if host is None:
         raise TrecxError("Evaluating needs the host program.", "Compile with --target host as well.")
