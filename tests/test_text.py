@@ -29,6 +29,12 @@ def test_a_long_line_becomes_short_ones_of_the_same_words(line):
         assert all(one.endswith("\\") for one in lines[1:-1]) and not lines[-1].endswith("\\")
 
 
+@pytest.mark.parametrize("more", range(60))
+def test_the_end_of_a_comment_stays_with_its_last_word(more):
+    lines = folded(f"/* {LONG[:60]}{'x' * more} and its end. */").splitlines()
+    assert lines[-1].endswith("end. */") and max(map(len, lines)) <= COLUMNS
+
+
 def test_a_literal_is_never_broken():
     literal = '"' + "x y " * 20 + '"'
     assert any(

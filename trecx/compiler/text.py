@@ -54,9 +54,11 @@ def _parts(line: str) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
-    return textwrap.wrap(
-        text, COLUMNS, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    kept = text.replace(" */", "\xa0*/")  # the end of a comment stays with its last word
+    lines = textwrap.wrap(
+        kept, COLUMNS, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
     )
+    return [line.replace("\xa0*/", " */") for line in lines]
 
 
 def _broken(text: str, indent: str, continued: str) -> Iterator[str]:
