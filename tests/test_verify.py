@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from networks import values
 from synthetic_traces import DECISION, synthetic
 from synthetic_traces import taken as exits_taken
 
+from trecx.console import Console
 from trecx.decision import ALWAYS, NEVER
 from trecx.errors import AnswerIsNo, TrecxError
 from trecx.judge.record import forced, record
@@ -19,6 +21,9 @@ from trecx.judge.verify import (
     structured_inputs,
     verify,
 )
+from trecx.settings import Settings
+from trecx.steps import pair as pairs
+from trecx.steps import proof
 
 
 @dataclass(frozen=True)
@@ -216,3 +221,15 @@ def test_structured_inputs_are_deterministic_and_varied():
 def test_structured_inputs_fit_any_shape(shape):
     inputs = structured_inputs(shape, 60)
     assert inputs.shape == (60, *shape) and inputs.min() == -128 and inputs.max() == 127
+
+
+@pytest.mark.parametrize(
+    ("room", "asked", "count"), [(20, None, 20), (0, None, len(PATTERNS)), (5000, None, 1000), (20, 50, 50)]
+)
+def test_of_vast_inputs_only_so_many_are_made_unless_asked_for(room, asked, count, monkeypatch, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(values((3,)))
+    pair = pairs.plain(tmp_path / "model.tflite")
+    monkeypatch.setattr(proof, "SYNTHETIC_BYTES", room * pair.graph.input.size)
+    with Console(quiet=True).step("verify") as step:
+        (made,) = proof.inputs(Settings("model", samples=asked), pair, step)
+    assert len(made.samples) == count

@@ -18,7 +18,7 @@ from trecx.judge import reference
 from trecx.judge.record import forced, record
 from trecx.judge.second_opinion import Node, SecondOpinion, opinion
 from trecx.judge.trace import Trace
-from trecx.judge.verify import Layer, Operator, Verification, pair_layers, structured_inputs, verify
+from trecx.judge.verify import PATTERNS, Layer, Operator, Verification, pair_layers, structured_inputs, verify
 from trecx.settings import Folders, Settings
 from trecx.steps import effort
 from trecx.steps import pair as pairs
@@ -28,6 +28,7 @@ from trecx.steps.pair import Pair
 
 SYNTHETIC = 1000
 EMULATED = 300
+SYNTHETIC_BYTES = 2**28  # making more would take longer than comparing them
 BUDGET_S = 60.0  # of the whole step, whatever the model, unless it is said how many samples
 RESULT, COSTS, OPINION, NOT_RUN = "verify.json", "costs.json", "second_opinion.json", "not_run.json"
 ASKED = 100
@@ -113,7 +114,8 @@ def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
     if found is not None:
         samples = quantized(found.test, pair.graph.input)[: settings.samples]
         sets.append(Inputs("test samples", samples))
-    count = min(SYNTHETIC, settings.samples or SYNTHETIC)
+    fitting = max(SYNTHETIC_BYTES // pair.graph.input.size, len(PATTERNS))
+    count = min(SYNTHETIC, settings.samples or fitting)
     shape = pair.graph.input.shape[1:]
     made = structured_inputs(shape, count, seed=0, zero_point=pair.graph.input.zero_point)
     return (*sets, Inputs("synthetic samples", made))
