@@ -1,7 +1,10 @@
 """Every criterion against the real numbers that it stands for, against its C, and as what it promises."""
 
+import re
 import subprocess
 from fractions import Fraction
+from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,6 +194,56 @@ def test_a_statistic_is_never_0_and_never_above_the_most(kind, data):
     values = data.draw(hnp.arrays(np.int8, (5, count)))
     found = kind(data.draw(SCALES), 3).statistic(values)
     assert found.dtype == np.uint32 and found.min() >= 1 and found.max() <= kind.most
+
+
+def _softmax(real):
+    powers = np.exp(real - real.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _entropy(real):
+    scores = _softmax(real)
+    return -(scores * np.log(np.maximum(scores, 1e-300))).sum(axis=-1)
+
+
+# What thresholds are on, of real values, its sign where high is sure, and thresholds to try.
+MEANING = {
+    "max_score": (lambda real: _softmax(real).max(axis=-1), 1, st.floats(0.05, 1.0)),
+    "margin": (lambda real: np.sort(real, axis=-1)[..., -1] - np.sort(real, axis=-1)[..., -2], 1, st.floats(0.0, 9.0)),
+    "entropy": (_entropy, -1, st.floats(0.0, 3.0)),
+    "gate": (lambda real: 1.0 / (1.0 + np.exp(-real[..., 0])), 1, st.floats(0.01, 0.99)),
+}
+
+
+@pytest.mark.parametrize("kind", CRITERIA)
+@settings(max_examples=200)
+@given(data=st.data())
+def test_an_exit_answers_where_the_real_values_are_sure_enough(kind, data):
+    real_of, sign, thresholds = MEANING[kind.name]
+    made = kind(data.draw(SCALES), data.draw(st.integers(-128, 127)))
+    values = data.draw(hnp.arrays(np.int8, (7, 1)) if kind.gate else VECTORS)
+    threshold = data.draw(thresholds)
+    real = real_of(made.scale * (values.astype(float) - made.zero_point))
+    answers = made.statistic(values) <= made.limit(threshold)
+    clear = np.abs(real - threshold) > 1e-3
+    assert np.array_equal(answers[clear], (sign * (real - threshold) > 0)[clear])
+
+
+@pytest.mark.parametrize("kind", CRITERIA)
+def test_c_turns_thresholds_into_the_same_limits(kind, tmp_path):
+    """By the macros of the header; of a gate from before its sigmoid, which C cannot undo."""
+    golden = (Path(__file__).parent / "golden" / "net.h").read_text()
+    macro = re.search(r"#define NET_LIMIT.*\n.*", golden)[0]
+    rng = np.random.default_rng(3)
+    made = [kind(float(rng.uniform(0.005, 2.0)), int(rng.integers(-128, 128))) for _ in range(40)]
+    chosen = [float(t) for t in rng.uniform(0.01, 0.99, 40)]
+    asked = [log(t / (1.0 - t)) if kind.gate else t for t in chosen]
+    lines = [f'printf("%u\\n", NET_LIMIT({one.c_limit(f"({t!r})")}));' for one, t in zip(made, asked, strict=True)]
+    program = "\n".join(["#include <stdint.h>", "#include <stdio.h>", macro, "int main(void) {", *lines, "}"])
+    (tmp_path / "main.c").write_text(program)
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "main.c", "-o", "main"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "main"], capture_output=True, check=True, text=True)
+    assert list(map(int, done.stdout.split())) == [one.limit(t) for one, t in zip(made, chosen, strict=True)]
 
 
 PROGRAM = """

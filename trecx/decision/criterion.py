@@ -13,13 +13,15 @@ ALWAYS = 2**32 - 1
 
 @dataclass(frozen=True)
 class Criterion(ABC):
-    """A criterion on values of one quantization: real = scale * (q - zero_point).
+    """A criterion on values of one quantization, that of the logits or of the gate: real = scale * (q - zero_point).
 
     `name` is its name in `exits.json` and the header `firmware/kernels/exit/<name>.h`, whose function
-    `trecx_exit_<name>(values, count, tables...)` computes the statistic. `of` says in a few words what a threshold is
-    on, `inside` which thresholds are possible. `gate`: it reads an output of its own, of one value, instead of the
-    logits behind the class scores. `comparable`: the statistics of exits with different scales can be compared, so that
-    the most confident exit is known. `most` is the largest statistic, where that is not bounded by 32 bits alone.
+    `trecx_exit_<name>(values, count, tables...)` computes the statistic, of up to `exits.MOST_CLASSES` logits; it may
+    include headers beside it. `of` says in a few words what a threshold is on, `inside` which thresholds are possible.
+    `gate`: it reads an output of its own, of one value, instead of the logits behind the class scores. `comparable`:
+    the same statistic means the same confidence at every exit whatever its scale, so that the most confident exit is
+    known, and exits may share a threshold in calibration. `most` is the largest statistic, where that is not bounded by
+    32 bits alone.
     """
 
     name: ClassVar[str]
