@@ -335,7 +335,7 @@ def test_a_shipped_exit_is_named_and_others_are_refused_with_what_ships(tmp_path
     "stem", ["x", "9 Lives", "backbone", "a_test", "b_data", "c_layers", "d_data_test", "int", "é" * 40]
 )
 def test_a_file_of_any_name_gets_one_for_c(stem):
-    from trecx.compiler.emit import usable
+    from trecx.naming import usable
     from trecx.request import own_name
 
     assert usable(own_name(stem))

@@ -7,9 +7,9 @@ from typing import Any
 from trecx import exits as door
 from trecx import program
 from trecx import run as runs
-from trecx.compiler.emit import check_name, usable
 from trecx.console import Console
 from trecx.errors import TrecxError
+from trecx.naming import check_name, usable
 from trecx.pipeline import origin, settings_of, steps
 from trecx.run import Run
 from trecx.settings import OPTIONS, TRAINING, Settings

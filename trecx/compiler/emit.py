@@ -16,15 +16,8 @@ from trecx.compiler.layout import ExitText, LayerText, OutputText, StageText, St
 from trecx.compiler.params import initializer
 from trecx.compiler.plan import Plan, Stage
 from trecx.compiler.text import filled, folded, listed
-from trecx.errors import TrecxError
+from trecx.naming import check_name
 
-NAME = re.compile(r"(?!trecx)[a-z][a-z0-9_]{0,31}")
-# Names whose files or macros would hide those of the C library or of the application.
-TAKEN = frozenset(
-    "model assert complex ctype errno fenv float inttypes iso646 limits locale math memory setjmp signal stdalign "
-    "stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar wchar "
-    "wctype".split()
-)
 SOFTMAX_QUANT = Quant((1 / 256,), (-128,))  # where the file gives its output none
 
 
@@ -82,20 +75,6 @@ class Function:
     outputs: int = 1
 
 
-def usable(name: str) -> bool:
-    """Whether `name` may name the C functions and files."""
-    return bool(NAME.fullmatch(name)) and name not in TAKEN and not name.endswith(("_test", "_data", "_layers"))
-
-
-def check_name(name: str) -> None:
-    """Raise TrecxError unless `name` is usable."""
-    if not usable(name):
-        raise TrecxError(
-            f"{name!r} cannot name C functions.",
-            "Use lower-case letters, digits and _, 32 at most; not the name of a C header, trecx... or ..._test.",
-        )
-
-
 def known_answer_input(seed: int, size: int) -> np.ndarray:
     """The known-answer test's input, int8 `(size,)`: top bytes of the generator in `model_test.c`."""
     values = np.empty(size, np.int8)
@@ -123,6 +102,7 @@ def emit(
     stages = tuple(writer.stage(k, stage) for k, stage in enumerate(plan.stages))
     exits = tuple(_exit(graph.exits[k], plan.macs_to(k), thresholds[k : k + 1]) for k in range(len(plan.stages)))
     decisions = [e.decision for e in graph.exits if e.decision is not None]
+    limits = decision.limits(decisions, thresholds)
     model: dict[str, Any] = {
         "name": names.name,
         "NAME": names.name.upper(),
@@ -140,8 +120,8 @@ def emit(
         "states": tuple((plan.offsets[t.index], t) for t in graph.states),
         "state_bytes": sum(t.size for t in graph.states),
         "hooks": hooks,
-        "limits": decision.limits(decisions, thresholds),
-        "default_limits": ", ".join(map(_limit, decision.limits(decisions, thresholds), exits)),
+        "limits": limits,
+        "default_limits": ", ".join(map(_limit, limits, exits)),
         "most_confident": graph.most_confident,
         "classes": graph.classes,
         "outputs": _outputs(graph),

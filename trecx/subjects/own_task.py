@@ -16,9 +16,9 @@ import mlperf_tiny
 from mlperf_tiny.attachment import Attachment
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Data, DataError, Split, Task
-from trecx.compiler.emit import usable
 from trecx.errors import TrecxError
 from trecx.files import sha256
+from trecx.naming import usable
 
 HINT = "A task is a mlperf_tiny.task.Task, named as FILE.py:NAME; docs/own_task.py is one."
 
