@@ -135,9 +135,9 @@ class Run:
     def _replace(self, name: str, partial: Path) -> None:
         final, old = self.folder(name), self.path / f".{name}.old"
         shutil.rmtree(old, ignore_errors=True)
-        if final.exists():
-            final.rename(old)
         try:
+            if final.exists():
+                final.rename(old)
             partial.rename(final)
         except BaseException:
             if old.exists() and not final.exists():
