@@ -22,9 +22,18 @@ THRESHOLDS = st.floats(0.01, 1.0)
 VECTORS = st.integers(2, 20).flatmap(lambda k: hnp.arrays(np.int8, (7, k)))
 
 
+def _softmax(real):
+    powers = np.exp(real - real.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _entropy(real):
+    scores = _softmax(real)
+    return -(scores * np.log(np.maximum(scores, 1e-300))).sum(axis=-1)
+
+
 def _highest_score(logits, scale):
-    distance = (logits.astype(float).max(axis=-1, keepdims=True) - logits) * scale
-    return 1.0 / np.exp(-distance).sum(axis=-1)
+    return _softmax(scale * logits.astype(float)).max(axis=-1)
 
 
 @given(VECTORS, SCALES)
@@ -128,9 +137,7 @@ def test_limits_stay_in_32_bits_for_any_threshold():
 
 @given(VECTORS, SCALES)
 def test_entropy_is_that_of_the_softmax_within_a_few_units(logits, scale):
-    distance = (logits.astype(float).max(axis=-1, keepdims=True) - logits) * scale
-    scores = np.exp(-distance) / np.exp(-distance).sum(axis=-1, keepdims=True)
-    exact = -(scores * np.log(np.maximum(scores, 1e-300))).sum(axis=-1)
+    exact = _entropy(scale * logits.astype(float))
     assert np.abs((Entropy(scale).statistic(logits) - 1.0) / 65536 - exact).max() < 3e-4
 
 
@@ -194,16 +201,6 @@ def test_a_statistic_is_never_0_and_never_above_the_most(kind, data):
     values = data.draw(hnp.arrays(np.int8, (5, count)))
     found = kind(data.draw(SCALES), 3).statistic(values)
     assert found.dtype == np.uint32 and found.min() >= 1 and found.max() <= kind.most
-
-
-def _softmax(real):
-    powers = np.exp(real - real.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _entropy(real):
-    scores = _softmax(real)
-    return -(scores * np.log(np.maximum(scores, 1e-300))).sum(axis=-1)
 
 
 # What thresholds are on, of real values, its sign where high is sure, and thresholds to try.

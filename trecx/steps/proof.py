@@ -28,7 +28,7 @@ from trecx.steps.pair import Pair
 
 SYNTHETIC = 1000
 EMULATED = 300
-SYNTHETIC_BYTES = 2**28  # making more would take longer than comparing them
+SYNTHETIC_BYTES = 2**28  # a thousand samples of some megabytes take minutes to make
 BUDGET_S = 60.0  # of the whole step, whatever the model, unless it is said how many samples
 RESULT, COSTS, OPINION, NOT_RUN = "verify.json", "costs.json", "second_opinion.json", "not_run.json"
 ASKED = 100
