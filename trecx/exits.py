@@ -32,7 +32,7 @@ from trecx.files import write_json
 # A label is one byte, and what decides sums over the classes in 32 bits.
 MOST_CLASSES = 256
 FORMAT = "trecx-exits/2"
-FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "otherwise"
+FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "outputs" nor "otherwise"
 FINAL, MOST_CONFIDENT = OTHERWISE = ("final", "most_confident")
 KEYS = ("format", "task", "method", "model", "classes", "exits", "otherwise", "operating_points")
 EXIT_KEYS = ("name", "output", "outputs", "criterion", "gate")
@@ -143,9 +143,9 @@ def _outputs(document: dict[str, Any]) -> list[str]:
 
 def _unknown(what: str, document: dict[str, Any], known: tuple[str, ...]) -> Iterator[str]:
     """What nobody reads, which may be a slip of the pen in something that decides."""
-    for key in document:
-        if key not in known:
-            yield f"{what} has {key!r}, which is not known; known: {', '.join(known)}"
+    odd = [repr(key[:40]) for key in document if key not in known]
+    if odd:
+        yield f"{what} has {', '.join(odd[:5])}, which is not known; known: {', '.join(known)}"
 
 
 def _problems(document: Any) -> Iterator[str]:
@@ -232,14 +232,16 @@ def _point_problems(document: dict[str, Any]) -> Iterator[str]:
     listed = [e for e in exits[:-1] if isinstance(e, dict)] if isinstance(exits, list) else []
     known = {kind.name: kind for kind in CRITERIA}
     early = {str(e.get("name")): known.get(str(e.get("criterion")), CRITERIA[0]) for e in listed}
+    seen: set[str] = set()
     for point in points:
         thresholds = point.get("thresholds") if isinstance(point, dict) else None
         if not isinstance(thresholds, dict) or not isinstance(point.get("name"), str):
             yield "each operating point needs 'name' and 'thresholds'"
             continue
         yield from _unknown(f"operating point {point['name']!r}", point, ("name", "thresholds"))
-        if sum(isinstance(other, dict) and other.get("name") == point["name"] for other in points) > 1:
+        if point["name"] in seen:
             yield f"two operating points are called {point['name']!r}"
+        seen.add(point["name"])
         for name, value in thresholds.items():
             if name not in early:
                 yield f"operating point {point['name']!r} names {name!r}, which is no early exit"
