@@ -137,7 +137,7 @@ def test_a_calibration_after_which_nothing_leaves_says_why_in_its_line():
 )
 def test_provenance_says_whether_the_final_exit_has_an_early_view(chosen, view, tmp_path):
     (tmp_path / "history.json").write_text('{"settings": {}}')
-    told = learning.provenance(chosen, exits_of(chosen, KWS), {}, tmp_path, tmp_path, tmp_path)
+    told = learning.provenance(chosen, exits_of(chosen, KWS), {}, tmp_path, [], tmp_path)
     assert told["early_view"] is view
 
 
@@ -146,7 +146,7 @@ def test_provenance_does_not_know_what_a_model_with_exits_of_its_own_looks_at(tm
 
     (tmp_path / "history.json").write_text('{"settings": {}}')
     chosen = Settings("mine", model="mine.h5", complete=True)
-    told = learning.provenance(chosen, Ready(("early", "final")), {}, tmp_path, tmp_path, tmp_path)
+    told = learning.provenance(chosen, Ready(("early", "final")), {}, tmp_path, [], tmp_path)
     assert told["early_view"] is None
 
 

@@ -6,14 +6,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mlperf_tiny.task import Task
-from trecx import exits as door
-from trecx import files
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
 from trecx.steps.data import data
-from trecx.steps.learned import exits_of, learned
+from trecx.steps.learned import described, exits_of, learned
 
 
 def check(settings: Settings, step: Step) -> None:
@@ -45,9 +43,7 @@ def rehearse(settings: Settings, step: Step) -> None:
     with step.progress("trying the conversion"), TemporaryDirectory() as folder:
         path = Path(folder) / f"{chosen.name}.tflite"
         path.write_bytes(rehearsal.trial(chosen, method))
-        exits, otherwise = method.exit_specs(), method.otherwise
-        spec = door.Exits(chosen.name, "", path.name, files.sha256(path), chosen.classes, exits, otherwise=otherwise)
-        pairs.bind(path, spec)
+        pairs.bind(path, described(chosen, method, path))
     step.outcome = f"{len(found.train):,} training samples; the model can be converted and compiled"
     if own is not None:
         names = method.exits if settings.complete else method.exits[-1:]

@@ -1,9 +1,12 @@
 """What a run learns: the task of its subject, around a model of the user's own with the model's backbone."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlperf_tiny.task import Data, Task
+from trecx import exits as door
+from trecx import files
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.settings import Settings
@@ -46,6 +49,19 @@ def exits_of(settings: Settings, chosen: Task) -> "Method":
     if settings.complete and isinstance(about, OwnModel):
         return Ready(facts(about.path).exits, about.path)
     return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view, settings.price))
+
+
+def described(chosen: Task, method: "Method", model: Path) -> door.Exits:
+    """What `exits.json` says of the converted model at `model`, before any threshold is chosen."""
+    return door.Exits(
+        task=chosen.name,
+        method=method.name,
+        model_file=model.name,
+        model_sha256=files.sha256(model),
+        classes=chosen.classes,
+        exits=method.exit_specs(),
+        otherwise=method.otherwise,
+    )
 
 
 def examined(settings: Settings) -> Settings:

@@ -18,16 +18,15 @@ from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.data import data
-from trecx.steps.learned import exits_of, learned
-from trecx.steps.pair import BACKBONE, Pair
+from trecx.steps.learned import described, exits_of, learned
+from trecx.steps.pair import BACKBONE, EXITS, Pair
 from trecx.subjects import task as registered
 
 if TYPE_CHECKING:
     from trecx.learn.exits import Method
     from trecx.learn.own_model import Ready
 
-# The convolutions of a converted model that were fused from two.
-FUSED = "fused.json"
+PROVENANCE = "provenance.json"
 VALIDATION, BACKBONE_VALIDATION = "validation.npz", "backbone_validation.npz"
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-micro", "numpy")
 
@@ -36,7 +35,7 @@ def take_pretrained(settings: Settings, _: Folders, out: Path, step: Step) -> No
     """Copy the pair that ships with a task, with where it comes from and the answers it was judged by."""
     assert settings.task is not None
     source = pretrained.folder(registered(settings.task).name, settings.exit)
-    if not (source / "exits.json").is_file():
+    if not (source / EXITS).is_file():
         what = f" with the exit {settings.exit!r}" if settings.exit else ""
         shipped = ", ".join(pretrained.exits(settings.task))
         hint = f"It ships with {shipped}; --train trains others." if shipped else "Train one: --train."
@@ -72,7 +71,7 @@ def own(model: Path, exits: Path | None) -> Pair:
 def adopt(found: Pair, out: Path) -> None:
     """Make a `model/` folder of a user's own pair."""
     (out / "model.tflite").write_bytes(found.content)
-    replace(found.exits, model_file="model.tflite").write(out / "exits.json")
+    replace(found.exits, model_file="model.tflite").write(out / EXITS)
 
 
 def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
@@ -118,53 +117,43 @@ def quantize(settings: Settings, folders: Folders, out: Path, step: Step) -> Non
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs)
     task = learned(settings, step)
+    method, model = exits_of(settings, task), out / f"{settings.name}.tflite"
     with step.progress("converting") as progress:
-        fused = convert(task, found, exits_of(settings, task), folders["train"], out, chosen, progress)
-    write_json(out / FUSED, list(fused))
-    step.outcome = f"{settings.scheme}, {(out / f'{settings.name}.tflite').stat().st_size:,} bytes"
+        fused = convert(task, found, method, folders["train"], out, chosen, progress)
+    described(task, method, model).write(out / EXITS)
+    write_json(out / PROVENANCE, provenance(settings, method, found.sources, folders["train"], list(fused), out))
+    step.outcome = f"{settings.scheme}, {model.stat().st_size:,} bytes"
     if (out / BACKBONE).is_file():
         step.outcome += f"; the backbone alone {(out / BACKBONE).stat().st_size:,}"
 
 
 def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
-    """Put the pair together: thresholds chosen on validation answers of the int8 model, paired with the backbone's.
+    """Complete the quantized pair with thresholds, chosen on its validation answers paired with the backbone's.
 
     A model that came with its exits has no backbone; it is compared with its own final exit, as is one whose backbone
     has seen the validation samples and is therefore no measure on them (`settings.against`).
     """
     found = data(settings, step)
     assert found is not None
-    trained, converted = folders["train"], folders["quantize"]
-    name, chosen = f"{settings.name}.tflite", learned(settings, step)
-    attached = exits_of(settings, chosen)
-    exits = attached.exits
-    shutil.copyfile(converted / name, out / name)
-    spec = door.Exits(
-        task=chosen.name,
-        method=attached.name,
-        model_file=name,
-        model_sha256=files.sha256(out / name),
-        classes=chosen.classes,
-        exits=attached.exit_specs(),
-        otherwise=attached.otherwise,
-    )
+    pair = pairs.read(folders["quantize"])
+    backbone = folders["quantize"] / BACKBONE
     split = found.validation.of(found.calibration)
-    pair = pairs.bind(out / name, spec)
     answered = answer(pair, split, pair.limits, step, "validation")
     answered.save(out / VALIDATION)
     right = None
-    if (converted / BACKBONE).is_file():
-        shutil.copyfile(converted / BACKBONE, out / BACKBONE)
-        plain = answer(pairs.plain(out / BACKBONE, chosen.classes), split, (), step, "validation, backbone")
+    if backbone.is_file():
+        plain = answer(pairs.plain(backbone, pair.exits.classes), split, (), step, "validation, backbone")
         plain.save(out / BACKBONE_VALIDATION)
         right = plain.right()[:, -1] if settings.against == "backbone" else None
-    found_point = calibrate(answered, pair.decisions, settings.points, settings.confidence, right)
-    chosen_at = zip(exits, found_point.thresholds, strict=False)
-    point = door.OperatingPoint("calibrated", {name: at for name, at in chosen_at if at is not None})
-    replace(spec, operating_points=(point,)).write(out / "exits.json")
-    write_json(out / "calibration.json", asdict(found_point))
-    write_json(out / "provenance.json", provenance(settings, attached, found.sources, trained, converted, out))
-    step.outcome = outcome(found_point)
+        shutil.copyfile(backbone, out / BACKBONE)
+    chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right)
+    shutil.copyfile(pair.path, out / pair.path.name)
+    shutil.copyfile(folders["quantize"] / PROVENANCE, out / PROVENANCE)
+    chosen_at = zip(pair.exits.exits, chosen.thresholds, strict=False)
+    point = door.OperatingPoint("calibrated", {exit.name: at for exit, at in chosen_at if at is not None})
+    replace(pair.exits, operating_points=(point,)).write(out / EXITS)
+    write_json(out / "calibration.json", asdict(chosen))
+    step.outcome = outcome(chosen)
 
 
 def outcome(found: Calibration) -> str:
@@ -178,24 +167,19 @@ def outcome(found: Calibration) -> str:
 
 
 def provenance(
-    settings: Settings,
-    attached: "Method",
-    sources: dict[str, str],
-    trained: Path,
-    converted: Path,
-    out: Path,
+    settings: Settings, method: "Method", sources: dict[str, str], trained: Path, fused: list[str], out: Path
 ) -> dict[str, object]:
-    """Where a pair comes from: data, settings, versions, hashes; what is not known is None."""
+    """Where the models in `out` come from: data, settings, versions, hashes; what is not known is None."""
     history = documents.required(trained / "history.json", "Train again.", "settings")
-    weights, fused = settings.weights or settings.model, converted / FUSED
+    weights = settings.weights or settings.model
     return {
         "trecx": __version__,
         "task": settings.name,
-        "method": attached.name,
+        "method": method.name,
         "exit": settings.exit or (f"at {', '.join(settings.taps)}" if settings.taps else None),
-        **attached.about(),
+        **method.about(),
         "quantization": settings.scheme,
-        "fused_convolutions": documents.required(fused, "Quantize again.") if fused.is_file() else [],
+        "fused_convolutions": fused,
         "seed": settings.seed,
         "data": sources,
         "starting_weights": weights and Path(weights).name,

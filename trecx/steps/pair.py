@@ -14,7 +14,7 @@ from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
 from trecx.judge.trace import Reading
 
-BACKBONE = "backbone.tflite"
+BACKBONE, EXITS = "backbone.tflite", "exits.json"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Pair:
 
 def read(folder: Path) -> Pair:
     """The pair in `folder`: `exits.json` and the model that it names; TrecxError where they do not belong together."""
-    exits = door.read(folder / "exits.json")
+    exits = door.read(folder / EXITS)
     if Path(exits.model_file).name != exits.model_file:
         raise TrecxError(f"{folder / 'exits.json'}: the model {exits.model_file!r} must lie beside it.")
     path = folder / exits.model_file
