@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from trecx.compiler.ir import Exit, Graph, KernelCall, Node, Op, Output, Quant, Tensor
+from trecx.compiler.ir import Exit, Graph, Input, KernelCall, Node, Op, Output, Quant, Tensor
 from trecx.decision import MaxScore
 
 QUANT = Quant((0.1,), (0,))
@@ -47,4 +47,4 @@ def chain(sizes: list[int], reads: list[list[int]], exits: list[int]) -> Graph:
         Plain(k, "PLAIN", tuple(tensors[r] for r in reads[k]), (tensors[k + 1],), cost=10**k) for k in range(len(reads))
     )
     bound = bind([tensors[t] for t in exits])
-    return Graph(tensors[0], ops, bound)
+    return Graph((Input("in", tensors[0]),), ops, bound)

@@ -141,7 +141,7 @@ def test_every_macro_of_the_header_can_be_used(scale, compiler, language, tmp_pa
     content, exits = two_exits(0)
     graph = optimise(tflite.parse(content, exits))
     whole = replace(graph.input, quant=Quant((scale,), (3,)))
-    header = header_of(replace(graph, input=whole))
+    header = header_of(replace(graph, inputs=(replace(graph.inputs[0], tensor=whole),)))
     macros = [m for m in re.findall(r"#define (NET_\w+(?:\(\w+\))?) ", header) if not m.endswith("_H")]
     assert {"NET_INPUT_SCALE", "NET_OUTPUT_SCALE", "NET_CLASS_NAMES", "NET_THRESHOLD(t)"} <= set(macros)
     (tmp_path / "net.h").write_text(header)

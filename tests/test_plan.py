@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trecx.compiler import placement
-from trecx.compiler.ir import Graph, KernelCall, Tensor, View
+from trecx.compiler.ir import Graph, Input, KernelCall, Tensor, View
 from trecx.compiler.overlap import Exactly
 from trecx.compiler.placement import ALIGNMENT, apart
 from trecx.compiler.plan import Plan, memory, plan_memory, selection, split
@@ -67,7 +67,7 @@ def graphs(draw: st.DrawFn) -> Graph:
             readable.append(joined)
             parts = []
     logits = draw(st.lists(st.sampled_from([*readable[1:], ops[-1].output]), min_size=1, max_size=3, unique=True))
-    graph = Graph(source, tuple(ops), bind(logits), tuple(views))
+    graph = Graph((Input("in", source),), tuple(ops), bind(logits), tuple(views))
     graph.check()
     return graph
 

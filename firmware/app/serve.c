@@ -50,9 +50,13 @@ static bool sample_complete(void) {
 
 /* MLPerf Tiny sends images as uint8 and audio features as int8. */
 static void prepare_input(void) {
-  int8_t *input = model_input();
-  for (uint32_t k = 0; k < MODEL_INPUT_BYTES; k++) {
-    input[k] = (int8_t)(uint8_t)((uint8_t)sample[k] - MODEL_INPUT_OFFSET);
+  const int8_t *next = sample;
+  for (uint32_t number = 0; number < MODEL_INPUTS; number++) {
+    uint32_t bytes;
+    int8_t *const input = model_input(number, &bytes);
+    for (uint32_t k = 0; k < bytes; k++) {
+      input[k] = (int8_t)(uint8_t)((uint8_t)*next++ - MODEL_INPUT_OFFSET);
+    }
   }
 }
 

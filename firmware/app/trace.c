@@ -2,7 +2,7 @@
  *
  *   trace [--tensors] LIMIT...     one limit (uint32) per exit that decides
  *
- * Reads any number of inputs of MODEL_INPUT_BYTES from stdin and writes for each one an answer to stdout:
+ * Reads any number of samples of MODEL_INPUT_BYTES from stdin and writes for each one an answer to stdout:
  *   exit u8, label u8, outputs[MODEL_OUTPUT_BYTES] i8, logits[MODEL_CLASSES] i8, statistics[MODEL_LIMITS] u32
  * The outputs are the class scores, or whatever the model answers with; the label is then 0. The statistics are by what
  * each exit decided, little-endian, 0 where it was not asked.
@@ -111,12 +111,18 @@ int main(int argc, char **argv) {
     return 2;
   }
   size_t samples = 0;
-  static int8_t input[MODEL_INPUT_BYTES];
+  static int8_t sample[MODEL_INPUT_BYTES];
   size_t received;
-  while ((received = fread(input, 1, sizeof input, stdin)) == sizeof input) {
+  while ((received = fread(sample, 1, sizeof sample, stdin)) == sizeof sample) {
     model_result_t result;
     memset(answer, 0, sizeof answer);
-    memcpy(model_input(), input, sizeof input);
+    const int8_t *next = sample;
+    for (uint32_t k = 0; k < MODEL_INPUTS; k++) {
+      uint32_t bytes;
+      int8_t *const to = model_input(k, &bytes);
+      memcpy(to, next, bytes);
+      next += bytes;
+    }
     model_run(&result);
     write_answer(&result);
     samples++;
@@ -133,7 +139,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   if (received != 0) {
-    fprintf(stderr, "After %zu samples the input ends with %zu bytes; a sample has %zu.\n", samples, received, sizeof input);
+    fprintf(stderr, "After %zu samples the input ends with %zu bytes; a sample has %zu.\n", samples, received, sizeof sample);
     return 2;
   }
   return 0;

@@ -7,7 +7,8 @@
 
 #define MODEL_NAME "net"
 #define MODEL_TASK "net01"
-#define MODEL_INPUT_BYTES NET_INPUT_BYTES
+#define MODEL_INPUTS 1u
+#define MODEL_INPUT_BYTES 216u /* of a sample: the inputs one after another */
 #define MODEL_INPUT_OFFSET 128
 #define MODEL_CLASSES NET_CLASSES
 #define MODEL_OUTPUTS 1u
@@ -20,9 +21,17 @@
 typedef net_result_t model_result_t;
 
 #define model_init net_init
-#define model_input net_input
 #define model_run net_run
 #define model_set_threshold net_set_threshold
 #define model_self_test net_self_test
+
+/* The inputs of the next run. */
+static inline int8_t *model_input(uint32_t number, uint32_t *bytes) {
+  switch (number) {
+  default:
+    *bytes = NET_INPUT_BYTES;
+    return net_input();
+  }
+}
 
 #endif

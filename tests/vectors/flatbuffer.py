@@ -21,6 +21,7 @@ def flatbuffer(node: Node) -> bytes:
 def network(nodes: Sequence[Node], sources: Sequence[Tensor], outputs: dict[str, Tensor]) -> bytes:
     """A `.tflite` of `nodes` in this order, its outputs named by a signature."""
     tensors = {t.index: t for node in nodes for t in (*node.inputs, *node.outputs) if t is not None}
+    tensors |= {t.index: t for t in sources}  # one that no operator reads is an input all the same
     place = {index: k for k, index in enumerate(tensors)}
     names = sorted({node.name for node in nodes})
     subgraph = schema.SubGraphT()

@@ -3,7 +3,7 @@ the same bytes: no time, no path, no machine."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from posixpath import dirname, join, normpath
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from trecx import __version__, decision, resources
 from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Quant, Table, Tensor
-from trecx.compiler.layout import ExitText, LayerText, OutputText, StageText, Step, TableText
+from trecx.compiler.layout import BorderText, ExitText, LayerText, StageText, Step, TableText
 from trecx.compiler.params import initializer
 from trecx.compiler.plan import Plan, Stage
 from trecx.compiler.text import filled, folded, listed
@@ -111,11 +111,7 @@ def emit(
         "sha256": names.sha256,
         "exits": exits,
         "class_names": names.class_names,
-        "input_bytes": graph.input.size,
-        "input_shape": _shape(graph.input),
-        "input_scale": _real(graph.input.scale),
-        "input_zero_point": graph.input.zero_point,
-        "input_offset": plan.offsets[graph.input.index],
+        "inputs": _inputs(graph, plan),
         "arena_bytes": plan.arena_size,
         "states": tuple((plan.offsets[t.index], t) for t in graph.states),
         "state_bytes": sum(t.size for t in graph.states),
@@ -207,19 +203,27 @@ def _exit(exit_: Exit, macs: int, threshold: Sequence[float | None]) -> ExitText
     return ExitText(_comment(exit_.name), macs, threshold[0], kind.name, kind.of, kind.c_limit("(t)"))
 
 
-def _outputs(graph: Graph) -> tuple[OutputText, ...]:
+def _inputs(graph: Graph, plan: Plan) -> tuple[BorderText, ...]:
+    """What the caller writes before a run."""
+    places = (plan.offsets[one.tensor.index] for one in graph.inputs)
+    count = len(graph.inputs)
+    texts = (_border("input", one.tensor, one.name, k, count) for k, one in enumerate(graph.inputs))
+    return tuple(replace(text, offset=place) for text, place in zip(texts, places, strict=True))
+
+
+def _outputs(graph: Graph) -> tuple[BorderText, ...]:
     """The answer of every exit: class scores, or one or more outputs of other kinds."""
     answer = graph.exits[-1].outputs
-    return tuple(_output(output.tensor, output.name, k, len(answer)) for k, output in enumerate(answer))
+    return tuple(_border("output", output.tensor, output.name, k, len(answer)) for k, output in enumerate(answer))
 
 
-def _output(tensor: Tensor, name: str, number: int, count: int) -> OutputText:
+def _border(what: str, tensor: Tensor, name: str, number: int, count: int) -> BorderText:
     quant = tensor.quant or SOFTMAX_QUANT
     one = count == 1
-    return OutputText(
+    return BorderText(
         name=_comment(name),
         suffix="" if one else f"_{number}",
-        function="output" if one else f"output_{number}",
+        function=what if one else f"{what}_{number}",
         shape=_shape(tensor),
         dimensions=tensor.shape[1:] or tensor.shape,
         bytes=tensor.size,
@@ -250,6 +254,8 @@ class _Writer:
         self.graph = graph
         self.plan = plan
         self.functions: dict[object, Function] = {}
+        several = len(graph.inputs) > 1
+        self.inputs = {one.tensor.index: f"input_{k}" if several else "input" for k, one in enumerate(graph.inputs)}
         self.places: dict[str, tuple[str, str, str]] = {}
         self.makers = {t.index: (op, k) for op in graph.ops for k, t in enumerate(op.outputs)}
         self.tables: dict[object, TableText] = {}
@@ -266,7 +272,7 @@ class _Writer:
         logits = None if exit_.logits is None else self.at(exit_.logits)
         outputs = () if exit_.logits is not None else tuple(self.plan.offsets[o.tensor.index] for o in exit_.outputs)
         first_used = (place for name, place in self.places.items() if name not in known)
-        places = tuple(sorted(first_used, key=lambda place: place[0] != "input"))
+        places = tuple(sorted(first_used, key=lambda place: not place[0].startswith("input")))
         return StageText(_comment(exit_.name), stage.macs, steps, statistic, logits, softmax, outputs, places)
 
     def statistic(self, number: int, exit_: Exit) -> str | None:
@@ -283,8 +289,8 @@ class _Writer:
 
     def at(self, tensor: Tensor) -> str:
         """The C name of a tensor's address: after the operator that makes it."""
-        if tensor.index == self.graph.input.index:
-            name = "input"
+        if self.graph.is_input(tensor):
+            name = self.inputs[tensor.index]
         elif tensor.index in self.makers:
             op, number = self.makers[tensor.index]
             name = f"{op.name.lower()}_{op.index}" + (f"_{number}" if len(op.outputs) > 1 else "")

@@ -251,6 +251,14 @@ class Op(ABC):
 
 
 @dataclass(frozen=True)
+class Input:
+    """An input of the model, by the name that its file gives it."""
+
+    name: str
+    tensor: Tensor
+
+
+@dataclass(frozen=True)
 class Output:
     """An output of the model, by the name that its file gives it."""
 
@@ -308,11 +316,27 @@ class Graph:
     others, the surest of all exits answers if none is within its limit.
     """
 
-    input: Tensor
+    inputs: tuple[Input, ...]
     ops: tuple[Op, ...]
     exits: tuple[Exit, ...]
     views: tuple[Tensor, ...] = ()
     rewrites: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def input(self) -> Tensor:
+        """The input of a model that has one, as those have that are trained here."""
+        (only,) = self.inputs
+        return only.tensor
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of a sample: that of the one input; or the elements of several, one input after another."""
+        several = len(self.inputs) > 1
+        return (sum(one.tensor.size for one in self.inputs),) if several else self.input.shape[1:]
+
+    def is_input(self, tensor: Tensor) -> bool:
+        """Whether the caller writes it, and no operator."""
+        return any(tensor.index == one.tensor.index for one in self.inputs)
 
     @property
     def most_confident(self) -> bool:
@@ -335,12 +359,16 @@ class Graph:
         return next(op for op in self.ops if op.index == index)
 
     def producer(self, tensor: Tensor) -> Op | None:
-        """The op that computes `tensor`; None for the input and for views."""
+        """The op that computes `tensor`; None for inputs and for views."""
         return next((op for op in self.ops if any(o.index == tensor.index for o in op.outputs)), None)
 
     @cached_property
     def _known(self) -> dict[int, Tensor]:
-        every = (self.input, *self.views, *(output for op in self.ops for output in op.outputs))
+        every = (
+            *(one.tensor for one in self.inputs),
+            *self.views,
+            *(output for op in self.ops for output in op.outputs),
+        )
         return {tensor.index: tensor for tensor in every}
 
     def tensors(self) -> dict[int, Tensor]:
@@ -367,8 +395,8 @@ class Graph:
         Inputs exist before they are read, each tensor has one producer, and only a slice steps over foreign channels.
         """
         known = self._known
-        ready = {self.input.index}
-        filled = {self.input.index}
+        ready = {one.tensor.index for one in self.inputs}
+        filled = set(ready)
         for op in self.ops:
             for tensor in op.outputs:
                 assert tensor.index not in ready, f"{op.name} computes tensor {tensor.index} again"

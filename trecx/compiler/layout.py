@@ -67,8 +67,11 @@ class ExitText:
 
 
 @dataclass(frozen=True)
-class OutputText:
-    """An output of the answer as the header has it; `suffix` tells it from others."""
+class BorderText:
+    """An input, or an output of the answer, as the header has it; `suffix` tells it from others.
+
+    `offset` is where an input lies in the arena.
+    """
 
     name: str
     suffix: str
@@ -78,3 +81,4 @@ class OutputText:
     bytes: int
     scale: str
     zero_point: int
+    offset: int | None = None

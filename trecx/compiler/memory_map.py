@@ -56,7 +56,7 @@ def memory_map(graph: Graph, plan: Plan) -> MemoryMap:
     for buffer in sorted(plan.buffers, key=lambda b: (b.first, plan.start(b))):
         tensor = buffer.tensor
         scratch = tensor.index < 0
-        kind = "scratch" if scratch else "input" if tensor.index == graph.input.index else "tensor"
+        kind = "scratch" if scratch else "input" if graph.is_input(tensor) else "tensor"
         label = "scratch" if scratch else "x".join(str(d) for d in tensor.shape[1:] or tensor.shape)
         place = plan.start(buffer)
         blocks.append(Block(tensor.name, label, kind, buffer.first, buffer.last, place, buffer.size))

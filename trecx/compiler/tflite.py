@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from trecx import exits as door
 from trecx.compiler.binding import bind, scores, skipped
 from trecx.compiler.contradictions import contradictions
-from trecx.compiler.ir import Exit, Graph, Node, Op, Output, Quant, Refused, Tensor
+from trecx.compiler.ir import Exit, Graph, Input, Node, Op, Output, Quant, Refused, Tensor
 from trecx.compiler.ops import OPS
 from trecx.errors import TrecxError
 
@@ -222,18 +222,8 @@ class _Reader:
         states = {tensor.index for op in ops if op.stateful for tensor in op.outputs}
         if problems := [f"{self.where}: {problem}." for problem in contradictions(self.model, self.subgraph, states)]:
             raise TrecxError(problems, "The file contradicts itself or keeps a state; convert the model again.")
-        if self.subgraph.InputsLength() != 1:
-            raise TrecxError(f"{self.where}: {self.subgraph.InputsLength()} inputs; supported: 1.")
-        source = self.operand(-1, int(self.subgraph.Inputs(0)))
-        if source is None or source.data is not None:
-            raise _Broken("the input is not an activation")
-        if source.dtype != "int8" or _uncertain(source.quant) or source.shape[:1] != (1,):
-            raise TrecxError(
-                f"{self.where}: input {_short(source.name)} is {source.dtype} {source.shape}; "
-                "supported: int8 with a scale and a zero point, batch 1.",
-                INT8,
-            )
-        ready = {source.index}
+        inputs = self.inputs()
+        ready = {one.tensor.index for one in inputs}
         for op in ops:
             for tensor in op.inputs:
                 if tensor.index not in ready:
@@ -242,28 +232,52 @@ class _Reader:
                 if tensor.index in ready:
                     raise _Broken(f"operator {op.index} computes tensor {tensor.index} a second time")
                 ready.add(tensor.index)
-        graph = Graph(source, ops, self.exits(exits, ops))
+        graph = Graph(inputs, ops, self.exits(exits, ops))
         graph.check()
         if problems := [f"{self.where}: operator {op.index}, {op.name}, {why}." for op, why in skipped(graph)]:
             raise TrecxError(problems, "Let the first exit read what outlives a run, or put the exit behind all that.")
         return graph
+
+    def inputs(self) -> tuple[Input, ...]:
+        """The model's inputs in order, by signature name, or by tensor name where the file has no signature."""
+        if not 1 <= self.subgraph.InputsLength() <= MAX_INPUTS:
+            told = f"{self.subgraph.InputsLength()} inputs; supported: 1 to {MAX_INPUTS}"
+            raise TrecxError(f"{self.where}: {told}.", "A model computes its answer from what it is given.")
+        listed = [self.operand(-1, int(self.subgraph.Inputs(k))) for k in range(self.subgraph.InputsLength())]
+        tensors = [tensor for tensor in listed if tensor is not None and tensor.data is None]
+        if len({tensor.index for tensor in tensors}) < len(listed):
+            raise _Broken("an input is not an activation, or named twice")
+        problems = [
+            f"{self.where}: input {_short(tensor.name)} is {tensor.dtype} {tensor.shape}; "
+            "supported: int8 with a scale and a zero point, batch 1."
+            for tensor in tensors
+            if tensor.dtype != "int8" or _uncertain(tensor.quant) or tensor.shape[:1] != (1,)
+        ]
+        if problems:
+            raise TrecxError(problems, INT8)
+        named = {tensor.index: name for name, tensor in self.signature("Input").items()}
+        return tuple(Input(named.get(tensor.index, tensor.name), tensor) for tensor in tensors)
+
+    def signature(self, what: str) -> dict[str, Tensor]:
+        """The signature's inputs or outputs by name; none where the file has no signature."""
+        if not self.model.SignatureDefsLength():
+            return {}
+        signature = self.model.SignatureDefs(0)
+        length = getattr(signature, f"{what}sLength")()
+        if length > MAX_INPUTS:
+            raise _Broken(f"{length} signature {what.lower()}s")
+        entries = [getattr(signature, f"{what}s")(k) for k in range(length)]
+        found = {
+            (one.Name() or b"").decode("utf-8", "replace"): self.operand(-1, int(one.TensorIndex())) for one in entries
+        }
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def outputs(self) -> dict[str, Tensor]:
         """The model's outputs by signature name, or by tensor name where the file has no signature."""
         if self.subgraph.OutputsLength() > MAX_INPUTS or self.model.SignatureDefsLength() > MAX_INPUTS:
             raise _Broken(f"{self.subgraph.OutputsLength()} outputs")
         listed = [self.operand(-1, int(self.subgraph.Outputs(k))) for k in range(self.subgraph.OutputsLength())]
-        named: dict[str, Tensor] = {}
-        if self.model.SignatureDefsLength():
-            signature = self.model.SignatureDefs(0)
-            if signature.OutputsLength() > MAX_INPUTS:
-                raise _Broken(f"{signature.OutputsLength()} signature outputs")
-            for k in range(signature.OutputsLength()):
-                entry = signature.Outputs(k)
-                tensor = self.operand(-1, int(entry.TensorIndex()))
-                if tensor is not None:
-                    named[(entry.Name() or b"").decode("utf-8", "replace")] = tensor
-        return named or {t.name: t for t in listed if t is not None}
+        return self.signature("Output") or {t.name: t for t in listed if t is not None}
 
     def exits(self, spec: door.Exits | None, ops: tuple[Op, ...]) -> tuple[Exit, ...]:
         """Bind each exit to outputs by name; without `spec` all outputs are the answer of one exit."""

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from importlib.util import find_spec
+from itertools import accumulate
 from math import prod
 from multiprocessing import get_context
 from typing import Any
@@ -48,19 +49,19 @@ def tflm_trace(
     progress: Progress | None = None,
     apart: bool = False,
 ) -> Trace:
-    """What TFLM answers to int8 `inputs` `(n, *shape)`, every exit evaluated for every sample.
+    """What TFLM answers to int8 `inputs` `(n, *Graph.sample_shape)`, every exit evaluated for every sample.
 
     `reading` says which tensors are the exits', `limits` has one for each decision. The exit taken is
     `decision.exit_taken`. Of a model with a state the samples are a stream, or, `apart`, the first of one each.
     """
-    interpreter = _tflm(model)
-    shape = tuple(interpreter.get_input_details(0)["shape"])
+    interpreter, shapes = _tflm(model), _inputs(model)
 
     def answer(sample: np.ndarray) -> dict[int, np.ndarray]:
         if apart:
             interpreter.reset()
         # The interpreter reuses the input's memory for later tensors: it must be set before every run.
-        interpreter.set_input(sample.reshape(shape), 0)
+        for number, values in enumerate(_parts(sample, shapes)):
+            interpreter.set_input(values, number)
         interpreter.invoke()
         return {k: np.array(interpreter.GetTensor(k, 0)["tensor_data"]).reshape(-1) for k in _wanted(reading)}
 
@@ -71,7 +72,8 @@ def tflm_tensors(model: bytes, *samples: np.ndarray) -> dict[int, np.ndarray]:
     """Every int8 activation that TFLM computes for the last sample, by tensor index, in the tensor's own shape."""
     interpreter = _tflm(model)
     for sample in samples:
-        interpreter.set_input(sample.reshape(tuple(interpreter.get_input_details(0)["shape"])), 0)
+        for number, values in enumerate(_parts(sample, _inputs(model))):
+            interpreter.set_input(values, number)
         interpreter.invoke()
     return {
         index: np.array(interpreter.GetTensor(index, 0)["tensor_data"], dtype=np.int8).reshape(shape)
@@ -82,8 +84,8 @@ def tflm_tensors(model: bytes, *samples: np.ndarray) -> dict[int, np.ndarray]:
 def litert_tensors(model: bytes, sample: np.ndarray) -> dict[int, np.ndarray]:
     """Every int8 activation that LiteRT's reference kernels compute for one sample, by tensor index."""
     interpreter = _litert(model)
-    entry = interpreter.get_input_details()[0]
-    interpreter.set_tensor(entry["index"], sample.reshape(entry["shape"]))
+    for entry, values in zip(interpreter.get_input_details(), _parts(sample, _inputs(model)), strict=True):
+        interpreter.set_tensor(entry["index"], values)
     interpreter.invoke()
     return {index: np.array(interpreter.get_tensor(index), np.int8) for index in _operator_outputs(model)}
 
@@ -185,6 +187,22 @@ def _litert(model: bytes) -> Any:
     return interpreter
 
 
+def _inputs(model: bytes) -> dict[int, tuple[int, ...]]:
+    """Shapes of the inputs by tensor index, in order."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    inputs = {int(graph.Inputs(k)): graph.Tensors(int(graph.Inputs(k))) for k in range(graph.InputsLength())}
+    return {index: tuple(int(t.Shape(k)) for k in range(t.ShapeLength())) for index, t in inputs.items()}
+
+
+def _parts(sample: np.ndarray, shapes: dict[int, tuple[int, ...]]) -> list[np.ndarray]:
+    """A sample as what each input takes: those of several lie in it one after another."""
+    ends = list(accumulate(prod(shape) for shape in shapes.values()))
+    parts = np.split(sample.reshape(-1), ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes.values(), strict=True)]
+
+
 def _operator_outputs(model: bytes) -> dict[int, tuple[int, ...]]:
     """Shapes of the int8 tensors that operators write, by tensor index in execution order."""
     from ai_edge_litert import schema_py_generated as schema
@@ -202,12 +220,7 @@ def _operator_outputs(model: bytes) -> dict[int, tuple[int, ...]]:
 
 def _activations(model: bytes) -> dict[int, tuple[int, ...]]:
     """Shapes of the inputs and of the int8 tensors that operators write, by tensor index."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
-    inputs = {int(graph.Inputs(k)): graph.Tensors(int(graph.Inputs(k))) for k in range(graph.InputsLength())}
-    shapes = {index: tuple(int(t.Shape(k)) for k in range(t.ShapeLength())) for index, t in inputs.items()}
-    return shapes | _operator_outputs(model)
+    return _inputs(model) | _operator_outputs(model)
 
 
 def _version(package: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -142,8 +143,8 @@ def known_answers(pair: Pair) -> KnownAnswers:
     A model that only looks well-formed could crash the oracle, so it runs in a process of its own.
     """
     decisions, exits = len(pair.limits), len(pair.graph.exits)
-    inputs = np.stack([known_answer_input(seed, pair.graph.input.size) for seed in SEEDS])
-    shaped = inputs.reshape(len(SEEDS), *pair.graph.input.shape[1:])
+    shape = pair.graph.sample_shape
+    shaped = np.stack([known_answer_input(seed, prod(shape)).reshape(shape) for seed in SEEDS])
     trace = reference.isolated(reference.tflm_trace, pair.content, pair.reading, shaped, pair.limits, None, None, True)
     cases = []
     for row, seed in enumerate(SEEDS):

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from trecx.compiler.ir import Op
+from trecx.compiler.ir import Graph, Op
 from trecx.compiler.plan import split
 from trecx.console import Step
 from trecx.device import run as device
@@ -36,7 +37,7 @@ ASKED = 100
 
 @dataclass(frozen=True)
 class Inputs:
-    """Samples of one origin, int8 `(n, *shape)`."""
+    """Samples of one origin, int8 `(n, *Graph.sample_shape)`."""
 
     what: str
     samples: np.ndarray
@@ -114,11 +115,16 @@ def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
     if found is not None:
         samples = quantized(found.test, pair.graph.input)[: settings.samples]
         sets.append(Inputs("test samples", samples))
-    fitting = max(SYNTHETIC_BYTES // pair.graph.input.size, len(PATTERNS))
-    count = min(SYNTHETIC, settings.samples or fitting)
-    shape = pair.graph.input.shape[1:]
-    made = structured_inputs(shape, count, seed=0, zero_point=pair.graph.input.zero_point)
-    return (*sets, Inputs("synthetic samples", made))
+    fitting = max(SYNTHETIC_BYTES // prod(pair.graph.sample_shape), len(PATTERNS))
+    return (*sets, synthetic(pair.graph, min(SYNTHETIC, settings.samples or fitting), seed=0))
+
+
+def synthetic(graph: Graph, count: int, seed: int) -> Inputs:
+    """Random and structured samples that reach what recordings do not; each input of several has its own."""
+    tensors = [one.tensor for one in graph.inputs]
+    made = [structured_inputs(t.shape[1:] or (1,), count, seed + k, t.zero_point) for k, t in enumerate(tensors)]
+    samples = made[0] if len(made) == 1 else np.concatenate([one.reshape(count, -1) for one in made], axis=1)
+    return Inputs("synthetic samples", samples)
 
 
 def oracle(pair: Pair, chosen: Inputs, step: Step) -> Trace:

@@ -53,7 +53,7 @@ def split(graph: Graph) -> tuple[Stage, ...]:
 
 
 def steps(stages: Sequence[Stage]) -> list[Op | Exit | None]:
-    """What happens in each step: first the caller writes the input (None), then ops, and a check after each stage."""
+    """What happens in each step: first the caller writes the inputs (None), then ops, and a check after each stage."""
     found: list[Op | Exit | None] = [None]
     for stage in stages:
         found += [*stage.ops, stage.exit]
@@ -74,7 +74,8 @@ def lifetimes(graph: Graph, stages: Sequence[Stage], calls: Mapping[int, KernelC
 
     for number, step in enumerate(steps(stages)):
         if step is None:
-            touch(graph.input, number)
+            for one in graph.inputs:
+                touch(one.tensor, number)
         elif isinstance(step, Exit):
             # Where the surest answers, all logits wait for the last decision.
             waiting = graph.exits if graph.most_confident and step is graph.exits[-1] else (step,)

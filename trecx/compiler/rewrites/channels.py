@@ -44,7 +44,8 @@ def drop_unread_channels(graph: Graph) -> tuple[Graph, int]:
 
 def _drop(graph: Graph, values: dict[int, np.ndarray], candidates: Flags) -> tuple[Graph, int]:
     assert not graph.views, "channels cannot leave the middle of another tensor's memory"
-    for tensor in (graph.input, *chain.from_iterable(e.tensors for e in graph.exits)):
+    borders = ((one.tensor for one in graph.inputs), *(e.tensors for e in graph.exits))
+    for tensor in chain.from_iterable(borders):
         candidates[tensor.index][:] = False
     removed = _filled(graph, values, candidates)
     count = sum(int(flags.sum()) for op in graph.ops if op.computes for flags in _of(op.outputs, removed))

@@ -11,7 +11,7 @@ from trecx.compiler.ir import VARIES, Graph
 
 def constants(graph: Graph) -> dict[int, np.ndarray]:
     """Per tensor index, the value of each channel (last axis) as int64, VARIES where it is not constant."""
-    values = {graph.input.index: np.full(graph.input.shape[-1], VARIES, np.int64)}
+    values = {one.tensor.index: np.full(one.tensor.shape[-1], VARIES, np.int64) for one in graph.inputs}
     for op in graph.ops:
         found = op.constants([values[tensor.index] for tensor in op.inputs])
         values.update(zip((tensor.index for tensor in op.outputs), found, strict=True))

@@ -45,7 +45,7 @@ def _joined(graph: Graph, views: Views) -> Views | None:
     roots = [graph.storage(part)[0] for part, _ in views]
     whole = all(root.size == part.size for root, (part, _) in zip(roots, views, strict=True))
     distinct = len({root.index for root in roots}) == len(roots)
-    if not whole or not distinct or any(root.variable or root.index == graph.input.index for root in roots):
+    if not whole or not distinct or any(root.variable or graph.is_input(root) for root in roots):
         return None
     return tuple(
         (root, replace(view, pixel_stride=root.pixel_stride)) for root, (_, view) in zip(roots, views, strict=True)

@@ -31,7 +31,7 @@ def classes(graph: Graph) -> dict[int, str]:
 
 def _class(graph: Graph, op: Op) -> str:
     if isinstance(op, Conv2D):
-        if graph.storage(op.inputs[0])[0].index == graph.input.index:
+        if graph.is_input(graph.storage(op.inputs[0])[0]):
             return "first conv"
         if op.rows.kernel == op.columns.kernel == 1:
             return "conv 1x1" if op.pointwise else "conv 1x1, strided"

@@ -27,7 +27,7 @@ from trecx.errors import TrecxError
 from trecx.judge import reference
 from trecx.judge.record import forced, record
 from trecx.judge.trace import Trace
-from trecx.judge.verify import Verification, structured_inputs
+from trecx.judge.verify import Verification
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
 from trecx.steps import proof
@@ -107,21 +107,19 @@ def _pair(path: Path) -> Pair:
 
 
 def _inputs(pair: Pair, folder: Path | None, task: str | None, samples: int | None, step: Step) -> Inputs:
-    source = pair.graph.input
     if folder is None:
-        made = structured_inputs(source.shape[1:], samples or SYNTHETIC, SEED, source.zero_point)
-        return Inputs("synthetic samples", made)
+        return proof.synthetic(pair.graph, samples or SYNTHETIC, SEED)
     name = task or pair.exits.task
     if not name:
         raise TrecxError(f"{pair.path.name} does not say whose data it takes.", "Name its task with --task.")
     found = data(Settings(pair.path.stem, task=name, data=str(folder)), step)
     assert found is not None
-    if found.test.x.shape[1:] != source.shape[1:]:
+    if found.test.x.shape[1:] != pair.graph.sample_shape:
         raise TrecxError(
-            f"{pair.path.name} takes inputs {source.shape[1:]}; samples of {name} are {found.test.x.shape[1:]}.",
+            f"{pair.path.name} takes inputs {pair.graph.sample_shape}; samples of {name} are {found.test.x.shape[1:]}.",
             "Name the task of this model with --task.",
         )
-    return Inputs("test samples", quantized(found.test, source)[:samples])
+    return Inputs("test samples", quantized(found.test, pair.graph.input)[:samples])
 
 
 def _compare(pair: Pair, inputs: Inputs, optimize: str, console: Console) -> Compared:

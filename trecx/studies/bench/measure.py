@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from trecx.device.run import profile, run_qemu
 from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge.record import forced
 from trecx.judge.trace import Trace
-from trecx.judge.verify import structured_inputs
 from trecx.steps import pair as pairs
 from trecx.steps import proof
 from trecx.steps.firmware import compile_for
@@ -111,9 +111,7 @@ def pair_of(path: Path) -> Pair:
 def read(path: Path, samples: int, step: Step) -> Model:
     """A model with the oracle's answers to `samples` synthetic samples."""
     pair = pair_of(path)
-    source = pair.graph.input
-    made = structured_inputs(source.shape[1:], samples, SEED, source.zero_point)
-    inputs = Inputs("synthetic samples", made)
+    inputs = proof.synthetic(pair.graph, samples, SEED)
     known = peers.known(pair.exits.model_sha256)
     return Model(known.title if known else path.stem, pair, known, inputs, proof.oracle(pair, inputs, step))
 
@@ -152,8 +150,8 @@ def _programs(pair: Pair, target: Target, folder: Path, optimize: str) -> tuple[
 
 def one_input(pair: Pair) -> np.ndarray:
     """The input that single inferences are counted with."""
-    source = pair.graph.input
-    return known_answer_input(SEED, source.size).reshape(source.shape[1:])
+    shape = pair.graph.sample_shape
+    return known_answer_input(SEED, prod(shape)).reshape(shape)
 
 
 def by_operator(pair: Pair, profiled: Build) -> dict[int, int]:
