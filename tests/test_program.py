@@ -115,6 +115,15 @@ def test_compiled_is_by_every_op_kernel_template_and_header():
     assert not [m for m in modules if m.startswith("trecx.learn")]
 
 
+def test_every_step_that_reads_data_depends_on_them():
+    """Thresholds that were chosen on data which are no longer there must be chosen anew."""
+    asked = ("trecx.steps.data", "data")
+    starts = {name: (rule.does.__module__, rule.does.__qualname__) for name, rule in pipeline.RULES.items()}
+    reading = {name for name, start in starts.items() if asked in Program(resources.PACKAGE.parent).reached(start)}
+    # A report seems to, by the field `inputs` of a class, which is called like the function that reads them.
+    assert {name for name, rule in pipeline.RULES.items() if rule.data} == reading - {"report"}
+
+
 def test_every_step_has_a_digest_of_its_own():
     digests = {digest(rule.does) for rule in pipeline.RULES.values()}
     assert len(digests) == len(pipeline.RULES)

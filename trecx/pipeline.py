@@ -46,8 +46,8 @@ def _weights(settings: Settings) -> list[Path]:
 
 RULES = {
     "train": Rule(learning.train, files=_weights, data=True, resumable=True),
-    "quantize": Rule(learning.quantize, reads=("train",), resumable=True),
-    "calibrate": Rule(learning.choose_thresholds, reads=("quantize",)),
+    "quantize": Rule(learning.quantize, reads=("train",), data=True, resumable=True),
+    "calibrate": Rule(learning.choose_thresholds, reads=("quantize",), data=True),
     "model": Rule(learning.take_pretrained, files=learning.pretrained_files),
     "compile": Rule(firmware.compile_pair, reads=("model",), tools=True, builds=True),
     "verify": Rule(proof.prove, reads=("model", "compile"), tools=True, data=True, renews=("compile",)),
