@@ -135,6 +135,10 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     """
     found = data(settings, step)
     assert found is not None
+    missing = [name for name in (EXITS, PROVENANCE) if not (folders["quantize"] / name).is_file()]
+    if missing:
+        problem = f"{folders['quantize']} lacks {' and '.join(missing)}, without which no thresholds can be chosen."
+        raise TrecxError(problem, "Delete that folder, so that the model is quantized anew.")
     pair = pairs.read(folders["quantize"])
     backbone = folders["quantize"] / BACKBONE
     split = found.validation.of(found.calibration)
