@@ -12,6 +12,8 @@ from tiny_task import DATA, METHOD, TASK
 
 from mlperf_tiny import KWS
 from mlperf_tiny.task import Data, Split
+from trecx.compiler.ops import OPS
+from trecx.compiler.tflite import OPERATOR_NAMES
 from trecx.errors import TrecxError
 from trecx.judge.reference import litert_tensors
 from trecx.learn.exits.trecx import TRecX
@@ -53,6 +55,12 @@ def trained(tmp_path_factory):
     )
     train(TASK, DATA, METHOD, settings, folder, quietly)
     return folder
+
+
+def test_what_may_be_converted_is_what_can_be_compiled():
+    """Two lists, since learning knows no compiler; states are made of no Keras layer that is allowed."""
+    compiled = {OPERATOR_NAMES.get(code, code) for code in OPS}
+    assert compiled - set(ALLOWED) == {"CIRCULAR_BUFFER"} and set(ALLOWED) <= compiled
 
 
 def test_kws_converts_to_the_operators_and_input_grid_that_the_runner_and_the_compiler_expect(tmp_path):

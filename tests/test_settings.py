@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from mlperf_tiny.keyword_spotting import KWS
 from trecx import cli, pipeline
+from trecx.compiler.target import TARGETS
 from trecx.errors import TrecxError
 from trecx.run import Run
 from trecx.settings import OPTIONS, Settings
@@ -122,3 +123,10 @@ def test_the_price_of_computation_reaches_the_method():
     pytest.importorskip("tf_keras")
     chosen = replace(PLAIN, method="eenet", taps=("block1",), price=0.5)
     assert learned.exits_of(chosen, KWS).about() == {"early_view": None, "taps": ["block1"], "price": 0.5}
+
+
+def test_the_help_of_target_names_every_one():
+    told = OPTIONS["targets"].help.partition(";")[0].replace(" or ", ", ").split(", ")
+    assert [name.replace("-m", "cortex-m") if name.startswith("-m") else name for name in told] == [
+        target.name for target in TARGETS
+    ]
