@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from trecx.compiler.ir import Exit, Graph, Input, KernelCall, Node, Op, Output, Quant, Tensor
+from trecx.compiler.graph import Exit, Graph, Input, Output
+from trecx.compiler.ir import KernelCall, Node, Op, Quant, Tensor
 from trecx.decision import MaxScore
 
 QUANT = Quant((0.1,), (0,))

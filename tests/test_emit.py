@@ -16,7 +16,8 @@ from networks_official import OFFICIAL
 
 from trecx.compiler import tflite
 from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, c_string, emit, known_answer_input
-from trecx.compiler.ir import Graph, Quant
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import Quant
 from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import plan_memory
 from trecx.compiler.target import TARGETS

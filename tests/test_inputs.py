@@ -18,6 +18,7 @@ from test_end_to_end import oracle, read, write
 from vectors import executors
 from vectors.flatbuffer import network
 
+from mlperf_tiny.task import Split
 from trecx.compiler import tflite
 from trecx.compiler.plan import stages
 from trecx.compiler.target import CORTEX_M4, HOST
@@ -28,6 +29,7 @@ from trecx.judge import reference
 from trecx.judge.record import record
 from trecx.judge.second_opinion import ask
 from trecx.steps import proof
+from trecx.steps.data import quantized
 from trecx.steps.proof import compare
 
 SEEDS = range(4)
@@ -123,16 +125,80 @@ def test_both_interpreters_take_the_inputs_in_this_order(tmp_path):
     assert np.array_equal(ours[first], theirs[first])
 
 
-def test_an_input_that_is_no_int8_is_told_with_every_other(tmp_path):
+def changed(change) -> bytes:
+    """The model with its object changed by hand."""
     model = schema.ModelT.InitFromPackedBuf(several(0)[0], 0)
-    (graph,) = model.subgraphs
-    for k in (graph.inputs[0], graph.inputs[2]):
-        graph.tensors[k].type = schema.TensorType.FLOAT32
+    change(model, model.subgraphs[0])
     builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def not_int8(_, graph):
+    for k in (graph.inputs[0], graph.inputs[2]):
+        graph.tensors[k].type = schema.TensorType.FLOAT32
+
+
+def twice(model, graph):
+    model.signatureDefs = []
+    graph.inputs = [*graph.inputs, graph.inputs[0]]
+
+
+def constant(model, graph):
+    model.signatureDefs = []
+    graph.inputs = [
+        *graph.inputs,
+        next(k for k, t in enumerate(graph.tensors) if model.buffers[t.buffer].data is not None),
+    ]
+
+
+def empty(_, graph):
+    graph.tensors[graph.inputs[2]].shape = [1, 0]
+
+
+def vast(_, graph):
+    graph.tensors[graph.inputs[2]].shape = [1, 2**24]
+
+
+def many(model, graph):
+    model.signatureDefs = []
+    graph.inputs = list(graph.inputs) * 22
+
+
+def another_name(model, _):
+    (signature,) = model.signatureDefs
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = "again", signature.inputs[0].tensorIndex
+    signature.inputs = [*signature.inputs, entry]
+
+
+REFUSED = {
+    not_int8: ["model: input", "is FLOAT32".lower()],
+    twice: ["is listed more than once"],
+    constant: ["is a constant"],
+    empty: ["has shape (1, 0), no element"],
+    vast: ["the inputs are 16,777,360 bytes; supported: up to 16,777,216"],
+    many: ["66 inputs; supported: 1 to 64"],
+    another_name: ["the signature names the input", "more than once"],
+}
+
+
+@pytest.mark.parametrize("change", REFUSED, ids=lambda change: change.__name__)
+def test_inputs_that_cannot_be_are_refused_by_name(change):
     with pytest.raises(TrecxError) as caught:
-        tflite.parse(bytes(builder.Output()))
-    assert sum(problem.startswith("model: input") for problem in caught.value.problems) == 2
+        tflite.parse(changed(change), several(0)[1])
+    told = "\n".join(caught.value.problems)
+    assert all(part in told for part in REFUSED[change]) and "corrupt" not in told, told
+    if change is not_int8:
+        assert sum(problem.startswith("model: input") for problem in caught.value.problems) == 2
+
+
+def test_data_of_one_input_are_not_given_to_a_model_of_several():
+    split = Split("test", "", np.zeros((2, 8, 6, 2), np.float32), np.zeros(2, np.int32))
+    with pytest.raises(
+        TrecxError, match=r"takes \(4, 3, 4\), \(8, 6, 2\), \(5,\); samples of the data are \(8, 6, 2\)"
+    ):
+        quantized(split, tflite.parse(*several(0)))
 
 
 PLANTED = [

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trecx.compiler import placement
-from trecx.compiler.ir import Graph, Input, KernelCall, Tensor, View
+from trecx.compiler.graph import Graph, Input
+from trecx.compiler.ir import KernelCall, Tensor, View
 from trecx.compiler.overlap import Exactly
 from trecx.compiler.placement import ALIGNMENT, apart
 from trecx.compiler.plan import Plan, memory, plan_memory, selection, split

@@ -215,7 +215,7 @@ def compile_(
     "--target",
     "targets",
     multiple=True,
-    help="cortex-m0, -m3, -m4, -m55 or riscv; may be repeated [default: all whose tools are installed].",
+    help="An emulated one; may be repeated [default: all whose tools are installed].",
 )
 @click.option("--optimize", type=click.Choice(["time", "ram", "flash"]), default="time", show_default=True)
 @click.option("--samples", type=click.IntRange(1), help="Answers compared with the oracle's [default: 20].")

@@ -74,8 +74,8 @@ void net_run(net_result_t *result);
  * floating point. */
 static inline int8_t net_quantized(float real) {
   const float steps = real / NET_INPUT_SCALE + (float)NET_INPUT_ZERO_POINT;
-  return steps >= 127.0f ? INT8_MAX : steps > -128.0f ? (int8_t)(steps < 0.0f ? steps - 0.5f : steps
-      + 0.5f) : INT8_MIN;
+  const float rounded = steps < 0.0f ? steps - 0.5f : steps + 0.5f;
+  return steps >= 127.0f ? INT8_MAX : steps > -128.0f ? (int8_t)rounded : INT8_MIN;
 }
 
 static inline float net_real(int8_t value) {

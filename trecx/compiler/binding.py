@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from trecx import decision
 from trecx import exits as door
-from trecx.compiler.ir import Exit, Graph, Op, Output, Tensor
+from trecx.compiler.graph import Exit, Graph, Output
+from trecx.compiler.ir import Op, Tensor
 from trecx.compiler.ops.softmax import Softmax
 from trecx.compiler.rewrites.unused import needed
 from trecx.errors import TrecxError

@@ -41,6 +41,9 @@ def _signatures(model: Any, subgraph: Any) -> Iterator[str]:
             for index in sorted(listed - named):
                 yield f"the graph names {_name(subgraph, index)} as an {what.lower()}, the signature does not"
             names = Counter((entry.Name() or b"").decode("utf-8", "replace") for entry in entries)
+            twice = Counter(int(entry.TensorIndex()) for entry in entries) if what == "Input" else Counter[int]()
+            for index in (index for index, count in twice.items() if count > 1):
+                yield f"the signature names the input {_name(subgraph, index)} more than once"
             for name in (name for name, count in names.items() if count > 1):
                 yield f"the signature names two {what.lower()}s {name!r}"
 

@@ -11,7 +11,8 @@ import jinja2
 import numpy as np
 
 from trecx import __version__, decision, resources
-from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Quant, Table, Tensor
+from trecx.compiler.graph import Exit, Graph
+from trecx.compiler.ir import KernelCall, Op, Quant, Table, Tensor
 from trecx.compiler.layout import BorderText, ExitText, LayerText, StageText, Step, TableText
 from trecx.compiler.params import initializer
 from trecx.compiler.plan import Plan, Stage

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trecx.compiler.ir import Exit, Graph
+from trecx.compiler.graph import Exit, Graph
 from trecx.compiler.plan import Plan, steps
 
 KINDS = ("input", "tensor", "scratch")

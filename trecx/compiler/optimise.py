@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from trecx.compiler.ir import Graph
+from trecx.compiler.graph import Graph
 from trecx.compiler.rewrites.channels import drop_constant_channels, drop_unread_channels
 from trecx.compiler.rewrites.unused import drop_unused, needed
 from trecx.compiler.rewrites.views import concatenate_in_place, reshape_in_place, slice_in_place

@@ -15,7 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 from trecx import exits as door
 from trecx.compiler.binding import bind, scores, skipped
 from trecx.compiler.contradictions import contradictions
-from trecx.compiler.ir import Exit, Graph, Input, Node, Op, Output, Quant, Refused, Tensor
+from trecx.compiler.graph import Exit, Graph, Input, Output
+from trecx.compiler.ir import Node, Op, Quant, Refused, Tensor
 from trecx.compiler.ops import OPS
 from trecx.errors import TrecxError
 
@@ -24,6 +25,7 @@ MAX_ITEMS = 2_000
 MAX_INPUTS = 64
 MAX_RANK = 8
 MAX_ELEMENTS = 2**26
+MAX_SAMPLE = 2**24
 MAX_SCALES = 2**20
 
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -218,6 +220,10 @@ class _Reader:
 
     def graph(self, exits: door.Exits | None) -> Graph:
         """The whole model with its exits bound."""
+        count = self.subgraph.InputsLength()
+        if not 1 <= count <= MAX_INPUTS:
+            told = f"{self.where}: {count} inputs; supported: 1 to {MAX_INPUTS}."
+            raise TrecxError(told, "A model computes its answer from what it is given.")
         ops = self.ops()
         states = {tensor.index for op in ops if op.stateful for tensor in op.outputs}
         if problems := [f"{self.where}: {problem}." for problem in contradictions(self.model, self.subgraph, states)]:
@@ -240,23 +246,30 @@ class _Reader:
 
     def inputs(self) -> tuple[Input, ...]:
         """The model's inputs in order, by signature name, or by tensor name where the file has no signature."""
-        if not 1 <= self.subgraph.InputsLength() <= MAX_INPUTS:
-            told = f"{self.subgraph.InputsLength()} inputs; supported: 1 to {MAX_INPUTS}"
-            raise TrecxError(f"{self.where}: {told}.", "A model computes its answer from what it is given.")
         listed = [self.operand(-1, int(self.subgraph.Inputs(k))) for k in range(self.subgraph.InputsLength())]
-        tensors = [tensor for tensor in listed if tensor is not None and tensor.data is None]
-        if len({tensor.index for tensor in tensors}) < len(listed):
-            raise _Broken("an input is not an activation, or named twice")
-        problems = [
-            f"{self.where}: input {_short(tensor.name)} is {tensor.dtype} {tensor.shape}; "
-            "supported: int8 with a scale and a zero point, batch 1."
-            for tensor in tensors
-            if tensor.dtype != "int8" or _uncertain(tensor.quant) or tensor.shape[:1] != (1,)
-        ]
+        tensors = [tensor for tensor in listed if tensor is not None]
+        if len(tensors) < len(listed):
+            raise _Broken("an input is no tensor")
+        problems = [f"{self.where}: input {_short(t.name)} {why}." for t in tensors for why in self.unfit(t, tensors)]
         if problems:
             raise TrecxError(problems, INT8)
+        if (total := sum(tensor.size for tensor in tensors)) > MAX_SAMPLE:
+            told = f"{self.where}: the inputs are {total:,} bytes; supported: up to {MAX_SAMPLE:,}."
+            raise TrecxError(told, "No supported target could hold them.")
         named = {tensor.index: name for name, tensor in self.signature("Input").items()}
         return tuple(Input(named.get(tensor.index, tensor.name), tensor) for tensor in tensors)
+
+    def unfit(self, tensor: Tensor, inputs: list[Tensor]) -> Iterator[str]:
+        """What about one of the model's inputs is not supported, as fragments."""
+        if tensor.data is not None:
+            yield "is a constant"
+        if [one.index for one in inputs].count(tensor.index) > 1:
+            yield "is listed more than once"
+        if tensor.index in self.unreadable:
+            yield self.unreadable[tensor.index]
+        if tensor.dtype != "int8" or _uncertain(tensor.quant) or tensor.shape[:1] != (1,):
+            told = f"is {tensor.dtype} {tensor.shape}"
+            yield f"{told}; supported: int8 with a scale and a zero point, batch 1"
 
     def signature(self, what: str) -> dict[str, Tensor]:
         """The signature's inputs or outputs by name; none where the file has no signature."""

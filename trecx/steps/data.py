@@ -7,7 +7,7 @@ import numpy as np
 
 from mlperf_tiny import download
 from mlperf_tiny.task import Data, Split
-from trecx.compiler.ir import Tensor
+from trecx.compiler.graph import Graph
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.settings import Settings
@@ -65,8 +65,13 @@ def _listed(settings: Settings) -> tuple[tuple[str, int, int], ...]:
     return tuple(_listing(root))
 
 
-def quantized(split: Split, model_input: Tensor) -> np.ndarray:
-    """The samples of a split as the model's int8 input, `(n, *shape)`."""
+def quantized(split: Split, graph: Graph) -> np.ndarray:
+    """The samples of a split as the model's int8 input, `(n, *shape)`; TrecxError where it takes something else."""
+    if len(graph.inputs) > 1 or graph.sample_shape != split.x.shape[1:]:
+        shapes = ", ".join(str(one.tensor.shape[1:]) for one in graph.inputs)
+        problem = f"The model takes {shapes}; samples of the data are {split.x.shape[1:]}."
+        raise TrecxError(problem, "Name the data and the task that this model was made for.")
+    model_input = graph.input
     scaled = np.rint(split.x.astype(np.float64) / model_input.scale) + model_input.zero_point
     return np.clip(scaled, -128, 127).astype(np.int8)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trecx.compiler.emit import KnownAnswer, KnownAnswers, Names, emit, known_answer_input
-from trecx.compiler.ir import Graph
+from trecx.compiler.graph import Graph
 from trecx.compiler.memory_map import MemoryMap, memory_map
 from trecx.compiler.plan import plan_memory
 from trecx.compiler.target import DEFAULT, TARGETS, Target

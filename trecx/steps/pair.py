@@ -7,7 +7,7 @@ from pathlib import Path
 from trecx import exits as door
 from trecx import files
 from trecx.compiler import tflite
-from trecx.compiler.ir import Graph
+from trecx.compiler.graph import Graph
 from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import split
 from trecx.decision import Criterion, limits

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trecx.compiler.ir import Graph, Op
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import Op
 from trecx.compiler.plan import split
 from trecx.console import Step
 from trecx.device import run as device
@@ -113,7 +114,7 @@ def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
     found = data(settings, step)
     sets = []
     if found is not None:
-        samples = quantized(found.test, pair.graph.input)[: settings.samples]
+        samples = quantized(found.test, pair.graph)[: settings.samples]
         sets.append(Inputs("test samples", samples))
     fitting = max(SYNTHETIC_BYTES // prod(pair.graph.sample_shape), len(PATTERNS))
     return (*sets, synthetic(pair.graph, min(SYNTHETIC, settings.samples or fitting), seed=0))

@@ -7,7 +7,8 @@ An op's output may run into an input that dies in the op, as far as the kernel s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trecx.compiler.ir import Graph, KernelCall, Op
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import KernelCall, Op
 from trecx.compiler.overlap import Exactly
 from trecx.compiler.placement import EFFORT, Forbidden, aligned, apart, most_shared, place
 from trecx.compiler.plan.stages import Buffer, Stage, lifetimes, steps

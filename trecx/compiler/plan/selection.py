@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from trecx.compiler.ir import Graph, KernelCall, Op
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import KernelCall, Op
 from trecx.compiler.kernels import candidates, choose
 from trecx.compiler.placement import EFFORT, aligned
 from trecx.compiler.plan.memory import Plan, planned

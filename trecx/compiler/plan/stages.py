@@ -7,7 +7,8 @@ check, and the check is a step of its own, so that the logits it reads are alive
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trecx.compiler.ir import Exit, Graph, KernelCall, Op, Tensor
+from trecx.compiler.graph import Exit, Graph
+from trecx.compiler.ir import KernelCall, Op, Tensor
 from trecx.compiler.optimise import needed
 
 

@@ -21,7 +21,8 @@ from itertools import chain
 
 import numpy as np
 
-from trecx.compiler.ir import VARIES, Graph, Op, Tensor
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import VARIES, Op, Tensor
 from trecx.compiler.rewrites.constants import constants
 
 WORD = 4

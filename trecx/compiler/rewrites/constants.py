@@ -6,12 +6,13 @@ every operator that treats channels apart, and in a sum of products it is part o
 
 import numpy as np
 
-from trecx.compiler.ir import VARIES, Graph
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import VARIES
 
 
 def constants(graph: Graph) -> dict[int, np.ndarray]:
     """Per tensor index, the value of each channel (last axis) as int64, VARIES where it is not constant."""
-    values = {one.tensor.index: np.full(one.tensor.shape[-1], VARIES, np.int64) for one in graph.inputs}
+    values = {one.tensor.index: np.broadcast_to(np.int64(VARIES), one.tensor.shape[-1:]) for one in graph.inputs}
     for op in graph.ops:
         found = op.constants([values[tensor.index] for tensor in op.inputs])
         values.update(zip((tensor.index for tensor in op.outputs), found, strict=True))

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from trecx.compiler.ir import Graph, Tensor
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import Tensor
 
 
 def needed(graph: Graph, tensor: Tensor) -> set[int]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from trecx.compiler.ir import Graph, Moved, Op, Tensor, View
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import Moved, Op, Tensor, View
 
 Views = tuple[tuple[Tensor, View], ...]
 

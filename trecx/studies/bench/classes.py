@@ -1,6 +1,7 @@
 """Kinds of layers, for counting instructions per multiply-accumulate kind by kind."""
 
-from trecx.compiler.ir import Graph, Op
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import Op
 from trecx.compiler.ops.add import Add
 from trecx.compiler.ops.conv_2d import Conv2D
 from trecx.compiler.ops.depthwise_conv_2d import DepthwiseConv2D

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from rich.table import Table
 
-from trecx.compiler.ir import Graph, KernelCall, Node, Op, Refused
+from trecx.compiler.graph import Graph
+from trecx.compiler.ir import KernelCall, Node, Op, Refused
 from trecx.compiler.kernels import candidates, choose
 from trecx.compiler.target import Target
 from trecx.console import Step
