@@ -252,7 +252,7 @@ class _Reader:
             raise _Broken("an input is no tensor")
         problems = [f"{self.where}: input {_short(t.name)} {why}." for t in tensors for why in self.unfit(t, tensors)]
         if problems:
-            raise TrecxError(problems, INT8)
+            raise TrecxError(dict.fromkeys(problems), INT8 if "supported: int8" in " ".join(problems) else "")
         if (total := sum(tensor.size for tensor in tensors)) > MAX_SAMPLE:
             told = f"{self.where}: the inputs are {total:,} bytes; supported: up to {MAX_SAMPLE:,}."
             raise TrecxError(told, "No supported target could hold them.")
