@@ -1,12 +1,14 @@
 """Calibration against brute force, and the promise of its bound on new samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_traces import DECISION, synthetic, taken
 
-from trecx.decision import ALWAYS, NEVER, Entropy, Margin, MaxScore
+from trecx.decision import ALWAYS, NEVER, Entropy, Gate, Margin, MaxScore
 from trecx.errors import TrecxError
 from trecx.judge import calibrate as c
 from trecx.judge.sweep import sweep
@@ -234,3 +236,12 @@ def test_the_paired_interval_of_the_shipped_pair():
     assert 100 * low == pytest.approx(0.00304, abs=5e-5)  # the figures are rounded
     assert 100 * high == pytest.approx(1.45732, abs=5e-5)
     assert c.paired_interval(5, 5, 100)[0] == -c.paired_interval(5, 5, 100)[1]
+
+
+@pytest.mark.parametrize(("spread", "told"), [(0, True), (3, True), (40, False)])
+def test_a_gate_that_says_the_same_to_every_sample_is_told(spread, told):
+    trace = synthetic(200, (0.7, 0.9), seed=4)
+    gate = Gate(0.05)
+    values = np.random.default_rng(1).normal(0, spread, (200, 1)).round().clip(-128, 127).astype(np.int8)
+    found = c.calibrate(replace(trace, statistics=gate.statistic(values)[:, None]), (gate,), points=5, confidence=0.5)
+    assert any("hardly varies" in warning for warning in found.warnings) is told

@@ -1,6 +1,6 @@
 """Which threshold loses at most so many points of accuracy, with which confidence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 from statistics import NormalDist
@@ -14,6 +14,7 @@ from trecx.judge.trace import Trace
 
 DEFAULT_POINTS = 1.0
 DEFAULT_CONFIDENCE = 0.8
+LEAST_VARIED = 0.05  # of a gate, after its sigmoid
 FINAL_EXIT = "its own final exit"
 BACKBONE = "the backbone alone"
 
@@ -94,7 +95,7 @@ def calibrate(
         samples=len(trace),
         unbounded_thresholds=thresholds(decisions, losses.limits[unbounded]),
         unbounded_exit_rate=float(losses.exit_rate[unbounded]),
-        warnings=_warnings(losses, chosen, unbounded, points, confidence, len(trace)),
+        warnings=(*_warnings(losses, chosen, unbounded, points, confidence, len(trace)), *_stuck(trace, decisions)),
     )
 
 
@@ -194,7 +195,9 @@ def _last_in_sequence(loss: np.ndarray, points: float) -> int:
 def _warnings(
     losses: _Losses, chosen: int, unbounded: int, points: float, confidence: float, samples: int
 ) -> tuple[str, ...]:
-    found = []
+    found: list[str] = []
+    if losses.limits.shape[1] == 0:
+        return ()
     if losses.exit_rate[chosen] == 0:
         found.append(_nothing_leaves(float(losses.loss[0]), points, confidence))
     if losses.exit_rate[chosen] < 0.5 * losses.exit_rate[unbounded]:
@@ -206,6 +209,19 @@ def _warnings(
             f"leave early instead of {losses.exit_rate[chosen]:.1%}.{more}"
         )
     return tuple(found)
+
+
+def _stuck(trace: Trace, decisions: Sequence[Criterion]) -> Iterator[str]:
+    """Sentences about gates that learned nothing: they say nearly the same to every sample."""
+    decided = trace.decided(decisions)
+    for number, one in enumerate(decisions):
+        if one.gate:
+            varies = float(np.std([one.real_threshold(float(s)) for s in decided[:, number]]))
+            if varies < LEAST_VARIED:
+                yield (
+                    f"The gate of exit {number} hardly varies (deviation {varies:.3f}) and cannot tell who may "
+                    "leave: train with a higher --gate-prior or another --price, or choose --criterion max_score."
+                )
 
 
 def _nothing_leaves(behind: float, points: float, confidence: float) -> str:

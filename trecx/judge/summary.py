@@ -131,7 +131,7 @@ def _computation(report: Report) -> Iterator[Text]:
     if report.break_even_rate is not None:
         actual = "" if report.exit_rate is None else f"; {_percent(report.exit_rate)} do"
         yield Text(f"Exits pay once {_percent(report.break_even_rate)} of the samples leave early{actual}.")
-    if (calibration := report.calibration) is not None:
+    if (calibration := report.calibration) is not None and calibration.limits:
         bound = f", at most {calibration.bound:.2f} with {calibration.confidence:.0%} confidence"
         yield Text(
             f"Threshold calibrated on {calibration.samples:,} validation samples: {calibration.loss:.2f} points lost "
