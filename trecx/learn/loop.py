@@ -19,6 +19,7 @@ from trecx import archives
 from trecx.files import whole
 from trecx.learn.batches import batches, steps_per_epoch
 from trecx.learn.exits.method import Loss
+from trecx.learn.features import unpacked
 from trecx.learn.keras import keras, tensorflow
 from trecx.learn.settings import TrainSettings
 
@@ -32,7 +33,8 @@ class Stage:
 
     `number` tells apart the random numbers of stages. `outputs` are named by layers, which may have a `prefix` more.
     `copies`: pairs (layer, copy); the copy carries the layer's weights and gets no gradient before the epoch `release`.
-    `teacher`: a model whose scores on the augmented input the loss may use, or None.
+    `teacher`: a model whose scores on the augmented input the loss may use, or None. With `parts` a sample is a row of
+    the tensors that the model reads, of these shapes, and last the teacher's scores.
     """
 
     name: str
@@ -45,6 +47,14 @@ class Stage:
     release: int = 0
     teacher: Any = None
     prefix: str = ""
+    parts: tuple[tuple[int, ...], ...] = ()
+
+    def seen(self, x: Any) -> tuple[Any, Any]:
+        """What the model reads of samples, and the teacher's scores of them or None."""
+        if self.parts:
+            *inputs, scores = unpacked(x, self.parts)
+            return inputs, scores
+        return x, None if self.teacher is None else self.teacher(x, training=False)
 
     @property
     def variables(self) -> list[Any]:
@@ -129,10 +139,10 @@ def _train_step(stage: Stage, optimizer: Any) -> Callable[[Any, Any, Any, bool],
     @tf.function(reduce_retracing=True)
     def step(x: Any, target: Any, epoch: Any, free: bool) -> Any:
         variables = everything if free else coupled
+        inputs, teacher = stage.seen(x)
         with tf.GradientTape() as tape:
-            found = logits(x, training=True)
+            found = logits(inputs, training=True)
             found = found if isinstance(found, list) else [found]
-            teacher = None if stage.teacher is None else stage.teacher(x, training=False)
             total, parts = stage.loss.of(dict(zip(stage.outputs, found, strict=True)), target, teacher, epoch)
             total += tf.add_n(stage.model.losses) if stage.model.losses else 0.0
         gradients = zip(tape.gradient(total, variables), variables, strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 from mlperf_tiny.task import Data, Split, Task
 from trecx.errors import TrecxError
 from trecx.files import whole, write_json
-from trecx.learn import weights
+from trecx.learn import features, weights
 from trecx.learn.batches import probabilities
 from trecx.learn.exits import Method
 from trecx.learn.exits.losses import weighted
@@ -63,7 +63,10 @@ def train(task: Task, data: Data, method: Method, settings: TrainSettings, folde
         stage = Stage(phase.name, number, model, method.outputs, phase.loss, phase.epochs, *following)
         kept = Checkpoints(_checkpoint(folder, phase.name), fingerprint(phase.name, *identity, *backbone.get_weights()))
         part = _part(progress, before, phase.epochs, total)
-        records[phase.name] = _run(stage, data, settings, kept, part, exit_scores(method, model))
+        if phase.features:
+            records[phase.name] = _run_heads(stage, backbone, method, data, settings, kept, part)
+        else:
+            records[phase.name] = _run(stage, data, settings, kept, part, exit_scores(method, model))
         before += phase.epochs
     _set_trainable(model, backbone, True)
     save(model, folder / MODEL)
@@ -132,10 +135,10 @@ def _set_trainable(model: Any, backbone: Any, trainable: bool) -> None:
             layer.trainable = trainable
 
 
-def scores(model: Any, x: np.ndarray) -> list[np.ndarray]:
-    """What every output says, float32 `(n, classes)`, or `(n, 1)` for a gate."""
+def scores(model: Any, x: np.ndarray, read: Callable[[np.ndarray], Any] = lambda x: x) -> list[np.ndarray]:
+    """What every output says, float32 `(n, classes)`, or `(n, 1)` for a gate, to what `read` makes of samples."""
     # Not predict(): with deterministic ops its data pipeline logs errors that are none.
-    parts = [model.predict_on_batch(x[start : start + 500]) for start in range(0, len(x), 500)]
+    parts = [model.predict_on_batch(read(x[start : start + 500])) for start in range(0, len(x), 500)]
     parts = [part if isinstance(part, list) else [part] for part in parts]
     return [np.concatenate(one) for one in zip(*parts, strict=True)]
 
@@ -144,10 +147,14 @@ def exit_scores(method: Method, model: Any) -> Scorer:
     """The exits' scores of samples, by exit; gates are left out."""
 
     def of(x: np.ndarray) -> dict[str, np.ndarray]:
-        found = dict(zip(method.outputs, scores(model, x), strict=True))
-        return {name: found[name] for name in method.exits}
+        return _of_exits(method, scores(model, x))
 
     return of
+
+
+def _of_exits(method: Method, outputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+    found = dict(zip(method.outputs, outputs, strict=True))
+    return {name: found[name] for name in method.exits}
 
 
 def _check(task: Task, data: Data, settings: TrainSettings) -> None:
@@ -185,6 +192,32 @@ def _run(
         return accuracies(data.validation, found(data.validation.x))
 
     return fit(stage, data.train, settings, kept, evaluate, progress)
+
+
+def _run_heads(
+    stage: Stage,
+    backbone: Any,
+    method: Method,
+    data: Data,
+    settings: TrainSettings,
+    kept: Checkpoints,
+    progress: Progress,
+) -> list[Record]:
+    """Train what `stage.model` has beyond its frozen `backbone`, on features that are computed once."""
+    at = features.cut(stage.model, backbone)
+    computed = (at.front.predict_on_batch, stage.teacher.predict_on_batch)
+    classes = (int(stage.model.outputs[-1].shape[-1]),)
+    heads = replace(stage, model=at.tail, parts=(*at.shapes, classes))
+
+    def found(x: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = scores(at.tail, x, lambda rows: features.unpacked(rows, heads.parts)[:-1])
+        return _of_exits(method, outputs)
+
+    with features.kept(data.train, *computed) as train, features.kept(data.validation, *computed) as validation:
+        mine = replace(data, train=train, validation=validation)
+        records = _run(heads, mine, features.as_they_are(settings), kept, progress, found)
+    at.finish(stage.model)
+    return records
 
 
 def accuracies(split: Split, found: dict[str, np.ndarray]) -> Record:

@@ -13,10 +13,12 @@ from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Task
 from trecx import exits as door
 from trecx.errors import TrecxError
+from trecx.learn.cost import cost
 from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
 EARLY, FINAL = "early", "final"
+SEVERAL = 2  # exits where nobody says where
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Choice:
     """What a person chose of the exits: one of the task's attachments, or the taps that exits read; the early view.
 
     `price` is what computation costs in the loss of a method with gates, None for the method's own; `forced` takes one
-    at which no gate is ever shut.
+    at which no gate is ever shut. `gate_prior` is what gates lose at first by being wrong about their exit; exits on a
+    frozen backbone `learn_from` labels, pseudo-labels or scores (kl); `heads_only` freezes the backbone.
     """
 
     exit: str | None = None
@@ -32,6 +35,9 @@ class Choice:
     early_view: bool = True
     price: float | None = None
     forced: bool = False
+    gate_prior: float | None = None
+    learn_from: str | None = None
+    heads_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Phase:
     """A stretch of the training after the backbone's own: for how long, whether the backbone learns, and the loss.
 
     `copies`: pairs (layer, copy) by name; before the epoch `release` the copy carries the layer's weights and gets no
-    gradient.
+    gradient. `features`: on a frozen backbone, what the heads read is computed once, of samples as they are.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Phase:
     frozen: bool = False
     copies: tuple[tuple[str, str], ...] = ()
     release: int = 0
+    features: bool = False
 
 
 class Method(Protocol):
@@ -91,6 +98,8 @@ class Method(Protocol):
     otherwise: ClassVar[str]
     # The options that belong to it alone.
     options: ClassVar[tuple[str, ...]]
+    # Whether its exits have gates, and outputs for them.
+    gated: ClassVar[bool]
 
     @property
     def exits(self) -> tuple[str, ...]:
@@ -134,6 +143,7 @@ class Exits(ABC):
     untunable: ClassVar[str] = ""
     otherwise: ClassVar[str] = "final"
     options: ClassVar[tuple[str, ...]] = ()
+    teachers: ClassVar[tuple[str, ...]] = ()
     criterion: ClassVar[str] = "max_score"
     gated: ClassVar[bool] = False
 
@@ -141,22 +151,34 @@ class Exits(ABC):
 
     @classmethod
     def of(cls, task: Task, choice: Choice) -> "Exits":
-        """The method at the chosen taps; raise TrecxError for what it has no use for and for taps that cannot be."""
+        """The method at the chosen taps, or at `placed` ones where none is named.
+
+        Raise TrecxError for what it has no use for and for taps that cannot be.
+        """
         problems = []
         if choice.exit is not None:
             problems.append(f"--exit names an exit of the task for trecx; {cls.name} attaches at layers.")
         if not choice.early_view:
             problems.append(f"--no-early-view does not apply: {cls.name} has no early view.")
         backbone = task.backbone(keras())
-        problems += tap_problems(task.name, cls, backbone, choice.taps)
+        taps = choice.taps or placed(backbone, min(SEVERAL, cls.taps[1]))
+        problems += tap_problems(task.name, cls, backbone, taps)
+        if choice.learn_from is not None and choice.learn_from not in cls.teachers:
+            known = " or ".join(cls.teachers) or "nothing else than it does"
+            problems.append(f"Exits of {cls.name} do not learn from {choice.learn_from!r}; they learn from {known}.")
         if problems:
             raise TrecxError(problems, listed(backbone))
-        return cls(choice.taps)
+        return cls(taps)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The tap that each early exit reads."""
+        return self.at
 
     @property
     def exits(self) -> tuple[str, ...]:
         """`early`, or `early1`, `early2`, …; and `final`."""
-        return exit_names(len(self.at) + 1)
+        return exit_names(len(self.reads) + 1)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -179,7 +201,7 @@ class Exits(ABC):
 
     def heads(self) -> tuple[Head, ...]:
         """The early exits."""
-        return tuple(Head(name, tap, self.layers(name)) for name, tap in zip(self.exits, self.at, strict=False))
+        return tuple(Head(name, tap, self.layers(name)) for name, tap in zip(self.exits, self.reads, strict=False))
 
     @abstractmethod
     def layers(self, name: str) -> Callable[[Any, int], Sequence[Any]]:
@@ -240,6 +262,21 @@ def tap_problems(task: str, kind: Any, backbone: Backbone, taps: tuple[str, ...]
         number = str(least) if least == most else f"{least} to {most}"
         found.append(f"The method {kind.name} attaches to {number} of the taps, {len(taps)} are named.")
     return found
+
+
+def placed(backbone: Backbone, count: int) -> tuple[str, ...]:
+    """Taps for so many exits, at equal parts of the plain network's MACs: the first free one past each, or before.
+
+    The authors of EENet call this linear (arXiv:2409.05336).
+    """
+    model = keras().Model(backbone.input, backbone.head(backbone.features))
+    whole = cost(model, model.output)[0]
+    shares = {name: cost(model, tap)[0] / whole for name, tap in backbone.taps.items()}
+    found: list[str] = []
+    for part in ((k + 1) / (count + 1) for k in range(count)):
+        free = [name for name in shares if name not in found]
+        found += [next((name for name in free if shares[name] >= part), *free[-1:])] if free else []
+    return tuple(sorted(found, key=list(shares).index))
 
 
 def listed(backbone: Backbone) -> str:
