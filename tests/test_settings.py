@@ -50,6 +50,10 @@ CHANGED = {
     "exit": "best",
     "early_view": False,
     "price": 0.5,
+    "gate_prior": 0.1,
+    "learn_from": "labels",
+    "heads_only": True,
+    "criterion": "margin",
     "scheme": "qat",
     "points": 2.0,
     "confidence": 0.5,
@@ -86,7 +90,9 @@ def test_where_the_data_lie_is_no_part_of_what_a_step_is_made_from(tmp_path):
 def test_an_option_of_one_method_is_refused_with_another(tmp_path):
     arguments = ["build", "kws", "--train", "--data", str(tmp_path), "--exits", "block1", "--price", "0.5"]
     refused = CliRunner().invoke(cli.main, arguments)
-    assert refused.exit_code == 2 and "--price belongs to the method eenet" in refused.output
+    assert (
+        refused.exit_code == 2 and "--price does not apply to the method trecx; it belongs to eenet" in refused.output
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +128,12 @@ def test_all_that_is_wrong_in_an_edited_run_is_said_at_once():
 def test_the_price_of_computation_reaches_the_method():
     pytest.importorskip("tf_keras")
     chosen = replace(PLAIN, method="eenet", taps=("block1",), price=0.5)
-    assert learned.exits_of(chosen, KWS).about() == {"early_view": None, "taps": ["block1"], "price": 0.5}
+    assert learned.exits_of(chosen, KWS).about() == {
+        "early_view": None,
+        "taps": ["block1"],
+        "price": 0.5,
+        "gate_prior": 0.5,
+    }
 
 
 def test_the_help_of_target_names_every_one():

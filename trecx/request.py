@@ -1,6 +1,7 @@
 """What a person asks for becomes the settings of a run directory, or is refused before anything is written."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ from trecx import exits as door
 from trecx import program
 from trecx import run as runs
 from trecx.console import Console
+from trecx.decision import CRITERIA, criterion
 from trecx.errors import TrecxError
+from trecx.exits import MOST_CONFIDENT
 from trecx.naming import check_name, usable
 from trecx.pipeline import origin, settings_of, steps
 from trecx.run import Run
-from trecx.settings import OPTIONS, TRAINING, Settings
+from trecx.settings import OF_METHODS, OPTIONS, TRAINING, Settings
 from trecx.stamp import Origin, contents
 from trecx.steps import check, firmware, learned, learning
 from trecx.steps.data import identity as data_identity
@@ -75,11 +78,24 @@ def method_problems(name: str | None) -> list[str]:
     return [] if name is None or name in known else [f"There is no exit method {name!r}; there is {', '.join(known)}."]
 
 
-def _methods_with(option: str) -> list[str]:
-    """The exit methods that an option belongs to."""
+def _unfit(settings: Settings) -> Iterator[str]:
+    """What the exit method of the settings has no use for."""
     from trecx.learn.exits import METHODS
 
-    return [method.name for method in METHODS if option in method.options]
+    chosen = next(one for one in METHODS if one.name == settings.method)
+    for name in OF_METHODS:
+        one = OPTIONS[name]
+        if getattr(settings, name) != one.default and name not in chosen.options:
+            owners = ", ".join(method.name for method in METHODS if name in method.options)
+            yield f"{one.flag} does not apply to the method {chosen.name}; it belongs to {owners}."
+    if settings.criterion is None:
+        return
+    kind = criterion(settings.criterion)
+    if kind.gate and not chosen.gated:
+        yield f"The method {chosen.name} has no gates that --criterion gate could read."
+    if chosen.otherwise == MOST_CONFIDENT and not kind.comparable:
+        known = ", ".join(one.name for one in CRITERIA if one.comparable)
+        yield f"The method {chosen.name} lets the surest exit answer, which {kind.name} does not tell; {known} do."
 
 
 def own_name(stem: str) -> str:
@@ -152,10 +168,8 @@ def checked(settings: Settings) -> Settings:
     for path in (settings.weights, settings.teacher):
         if path and not Path(path).exists():
             raise TrecxError(f"There are no weights at {path}.", "Name a SavedModel folder, .h5 or .keras.")
-    if settings.price is not None:
-        priced = _methods_with("price")
-        if settings.method not in priced:
-            raise TrecxError(f"--price belongs to the method {' or '.join(priced)}.", "Choose it with --method.")
+    if problems := list(_unfit(settings)):
+        raise TrecxError(problems, "See trecx build --help.")
     if settings.exit is not None and settings.task is not None:
         names = [one.name for one in task(settings.task).attachments]
         if settings.exit not in names:

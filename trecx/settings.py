@@ -50,6 +50,12 @@ def _methods() -> tuple[str, ...]:
     return tuple(method.name for method in METHODS)
 
 
+def _criteria() -> tuple[str, ...]:
+    from trecx.decision import CRITERIA
+
+    return tuple(one.name for one in CRITERIA)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Choices of a run: what a person may say is an `option`; what is left out has its default.
@@ -125,6 +131,22 @@ class Settings:
         kind=float,
         least=0,
     )
+    gate_prior: float | None = option(
+        None,
+        "--gate-prior",
+        "What gates lose at first by being wrong about whether their exit is right [default: 0.5].",
+        "train",
+        kind=float,
+        least=0,
+    )
+    learn_from: str | None = option(
+        None,
+        "--learn-from",
+        "What teaches exits on a frozen backbone: the true labels, its answers (pseudo), or its scores as well (kl).",
+        "train",
+        choices=("labels", "pseudo", "kl"),
+    )
+    heads_only: bool = option(False, "--heads-only", "Leave the backbone as it is.", "train", kind=bool)
     early_view: bool = option(
         True, "--no-early-view", "The final exit keeps the backbone's own head.", "train", kind=bool
     )
@@ -134,6 +156,13 @@ class Settings:
         "After training, or quantization-aware [default: ptq].",
         "quantize",
         choices=("ptq", "qat"),
+    )
+    criterion: str | None = option(
+        None,
+        "--criterion",
+        "What early exits decide by [default: the method's].",
+        "calibrate",
+        names=_criteria,
     )
     points: float = option(
         1.0,
@@ -240,6 +269,9 @@ class Settings:
 
 # What a person may give, by the name of the setting.
 OPTIONS: Mapping[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings) if "option" in f.metadata}
+
+# Those that some exit methods have a use for; a method says for which (`Method.options`).
+OF_METHODS = ("price", "gate_prior", "learn_from", "heads_only")
 
 
 def _out_of_range(settings: Settings) -> Iterator[str]:

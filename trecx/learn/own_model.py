@@ -68,6 +68,7 @@ class Ready:
     untunable: ClassVar[str] = "A model that came with its exits is not trained here."
     otherwise: ClassVar[str] = "final"
     options: ClassVar[tuple[str, ...]] = ()
+    gated: ClassVar[bool] = False
     tuning: ClassVar[Recipe | None] = None
 
     exits: tuple[str, ...]

@@ -9,7 +9,7 @@ from trecx import exits as door
 from trecx import files
 from trecx.console import Step
 from trecx.errors import TrecxError
-from trecx.settings import Settings
+from trecx.settings import OF_METHODS, OPTIONS, Settings
 from trecx.steps.data import classes, data
 from trecx.subjects import OwnFile, OwnModel, OwnTask, subject
 
@@ -48,7 +48,8 @@ def exits_of(settings: Settings, chosen: Task) -> "Method":
     about = subject(settings)
     if settings.complete and isinstance(about, OwnModel):
         return Ready(facts(about.path).exits, about.path)
-    return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view, settings.price))
+    own = {name: getattr(settings, name) for name in OF_METHODS}
+    return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view, **own))
 
 
 def described(chosen: Task, method: "Method", model: Path) -> door.Exits:
@@ -105,7 +106,7 @@ def _disagreements(settings: Settings, found: "Facts") -> list[str]:
             "--weights": settings.weights,
             "--teacher": settings.teacher,
             "--epochs": settings.epochs,
-            "--price": settings.price is not None,
+            **{OPTIONS[name].flag: getattr(settings, name) != OPTIONS[name].default for name in OF_METHODS},
             "--quantize qat": settings.scheme == "qat",
         }
         told = f"{settings.model} has its exits and is not trained"

@@ -140,6 +140,8 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         problem = f"{folders['quantize']} lacks {' and '.join(missing)}, without which no thresholds can be chosen."
         raise TrecxError(problem, "Delete that folder, so that the model is quantized anew.")
     pair = pairs.read(folders["quantize"])
+    if settings.criterion is not None:
+        pair = pairs.bind(pair.path, _deciding(pair.exits, settings.criterion))
     backbone = folders["quantize"] / BACKBONE
     split = found.validation.of(found.calibration)
     answered = answer(pair, split, pair.limits, step, "validation")
@@ -160,8 +162,18 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     step.outcome = outcome(chosen)
 
 
+def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
+    """The same exits with another criterion; the gates that it reads must be theirs."""
+    if criterion == exits.exits[0].criterion:
+        return exits
+    *early, final = exits.exits
+    return replace(exits, exits=(*(replace(one, criterion=criterion, gate=None) for one in early), final))
+
+
 def outcome(found: Calibration) -> str:
     """A calibration in one line."""
+    if not found.limits:
+        return f"no early exit, so no threshold to choose on {found.samples:,} validation samples"
     at = ", ".join("never" if threshold is None else f"{threshold:.4g}" for threshold in found.thresholds)
     told = (
         f"threshold {at}: {found.exit_rate:.1%} of {found.samples:,} validation samples leave early, "

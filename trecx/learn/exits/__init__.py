@@ -3,11 +3,17 @@
 from mlperf_tiny.task import Task
 from trecx.errors import TrecxError
 from trecx.learn.exits.branchynet import BranchyNet
+from trecx.learn.exits.dyce import DyCE
+from trecx.learn.exits.dynexit import DynExit
 from trecx.learn.exits.eenet import EENet
 from trecx.learn.exits.method import Choice, Method
+from trecx.learn.exits.none import Plain
+from trecx.learn.exits.pteenet import PTEENet
+from trecx.learn.exits.sdn import SDN
+from trecx.learn.exits.softcond import SoftCond
 from trecx.learn.exits.trecx import TRecX
 
-METHODS = (TRecX, BranchyNet, EENet)
+METHODS = (TRecX, BranchyNet, SDN, DynExit, EENet, SoftCond, PTEENet, DyCE, Plain)
 
 
 def method(name: str, task: Task, choice: Choice | None = None) -> Method:

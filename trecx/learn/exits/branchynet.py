@@ -15,15 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlperf_tiny.attachment import Block
-from trecx.learn.exits.layers import pooled, separable
+from trecx.learn.exits.layers import trunk
 from trecx.learn.exits.losses import weighted
 from trecx.learn.exits.method import Exits, Phase
 from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
 EARLY_WEIGHT, FINAL_WEIGHT = 1.0, 0.3
-WIDEST = 64  # filters of a head's 1x1 convolution
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,8 @@ class BranchyNet(Exits):
 
     def layers(self, name: str) -> Callable[[Any, int], Sequence[Any]]:
         """The strided separable convolution, average and Dense layer of the exit `name`."""
-
-        def head(tap: Any, classes: int) -> Sequence[Any]:
-            filters = min(2 * int(tap.shape[-1]), WIDEST)
-            x = pooled(separable(tap, (Block(filters, 2),), "he_normal", name), name)
-            return (keras().layers.Dense(classes, name=f"{name}_logits")(x),)
-
-        return head
+        dense = keras().layers.Dense
+        return lambda tap, classes: (dense(classes, name=f"{name}_logits")(trunk(tap, name)),)
 
     def phases(self, _: Any, settings: TrainSettings) -> tuple[Phase, ...]:
         """Everything at once; on a frozen backbone the final exit has nothing that could learn."""

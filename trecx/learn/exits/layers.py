@@ -7,6 +7,7 @@ from mlperf_tiny.attachment import Block
 from trecx.learn.keras import keras
 
 L2 = 1e-4  # on convolution kernels
+WIDEST = 64  # filters of a trunk's 1x1 convolution
 
 
 def separable(x: Any, blocks: Sequence[Block], initializer: str, name: str) -> Any:
@@ -37,6 +38,15 @@ def point(x: Any, filters: int, initializer: str, name: str) -> Any:
         kernel_regularizer=keras().regularizers.l2(L2),
         name=name,
     )(x)
+
+
+def trunk(tap: Any, name: str) -> Any:
+    """What a head of one block reads a tap with: 3x3 depthwise with stride 2, 1x1 to twice the channels, the average.
+
+    It is the separable form of heads that are full convolutions in their papers, which a tiny network cannot afford.
+    """
+    filters = min(2 * int(tap.shape[-1]), WIDEST)
+    return pooled(separable(tap, (Block(filters, 2),), "he_normal", name), name)
 
 
 def pooled(x: Any, name: str) -> Any:

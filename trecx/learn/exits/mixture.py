@@ -34,20 +34,57 @@ def price_limit(costs: Sequence[float]) -> float:
 
 
 def expected(
-    exits: Sequence[str], gate: Callable[[str], str], costs: Sequence[float], price: float, settings: TrainSettings
+    exits: Sequence[str],
+    gate: Callable[[str], str],
+    costs: Sequence[float],
+    price: float,
+    settings: TrainSettings,
+    every: bool = False,
 ) -> Loss:
     """-ln Y_1[t] + `price` times mean C_1, of logits and gates by output name; `price` is lambda.
 
-    A teacher's scores are mixed into the labels by the settings' share, at temperature 1: a mixture has no logits.
+    With `every` it is the mean of -ln Y_n[t] + `price` C_n over all early exits n, as if inference began at each. A
+    teacher's scores are mixed into the labels by the settings' share, at temperature 1: a mixture has no logits.
     """
-    tf, share = tensorflow(), settings.distillation
+    tf, share, begins = tensorflow(), settings.distillation, len(exits) - 1 if every else 1
 
     def of(outputs: dict[str, Any], target: Any, teacher: Any, _: Any) -> tuple[Any, list[Any]]:
         gates = [tf.sigmoid(outputs[gate(name)]) for name in exits[:-1]]
-        scores = mixtures(gates, [tf.nn.softmax(outputs[name]) for name in exits])[0]
+        scores = mixtures(gates, [tf.nn.softmax(outputs[name]) for name in exits])[:begins]
         wanted = target if teacher is None else (1 - share) * target + share * teacher
-        error = -tf.reduce_mean(tf.reduce_sum(wanted * tf.math.log(tf.maximum(scores, LEAST)), axis=-1))
-        cost = tf.reduce_mean(mixtures(gates, [tf.constant(one, tf.float32) for one in costs])[0])
+        errors = [-tf.reduce_sum(wanted * tf.math.log(tf.maximum(one, LEAST)), axis=-1) for one in scores]
+        spent = mixtures(gates, [tf.constant(one, tf.float32) for one in costs])[:begins]
+        error, cost = (tf.add_n([tf.reduce_mean(one) for one in each]) / begins for each in (errors, spent))
         return error + price * cost, [error, cost]
 
     return Loss(("mixture", "cost"), of)
+
+
+def believing(
+    mixture: Loss, early: Sequence[str], gate: Callable[[str], str], prior: float, settings: TrainSettings
+) -> Loss:
+    """A loss with the gates' prior added, the mean over exits of what gates lose by being wrong about their exit.
+
+    Its weight falls from `prior` to 0 over the epochs. Without it gates tend to settle where they open for all or none
+    before they have learned anything. Source: J. Pomponi, S. Scardapane and A. Uncini, "A Probabilistic
+    Re-Interpretation of Confidence Scores in Multi-Exit Models", Entropy 24, 2022.
+    """
+    tf = tensorflow()
+
+    def of(outputs: dict[str, Any], target: Any, teacher: Any, epoch: Any) -> tuple[Any, list[Any]]:
+        total, parts = mixture.of(outputs, target, teacher, epoch)
+        label = tf.argmax(target, axis=-1)
+        right = [tf.cast(tf.argmax(outputs[name], axis=-1) == label, tf.float32) for name in early]
+        found = [balanced(outputs[gate(name)][:, 0], one) for name, one in zip(early, right, strict=True)]
+        belief = tf.add_n(found) / len(found)
+        return total + prior * (1 - epoch / settings.epochs) * belief, [*parts, belief]
+
+    return Loss((*mixture.parts, "prior"), of, mixture.variables)
+
+
+def balanced(logits: Any, truth: Any) -> Any:
+    """Binary cross-entropy of logits `(b,)` with truth `(b,)`, both answers counting the same whatever their rate."""
+    tf = tensorflow()
+    rate = tf.clip_by_value(tf.reduce_mean(truth), 1e-3, 1 - 1e-3)
+    weights = truth * (0.5 / rate) + (1 - truth) * (0.5 / (1 - rate))
+    return tf.reduce_mean(weights * tf.nn.sigmoid_cross_entropy_with_logits(truth, logits))

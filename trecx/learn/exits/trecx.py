@@ -40,6 +40,7 @@ class TRecX:
     untunable: ClassVar[str] = ""
     otherwise: ClassVar[str] = "final"
     options: ClassVar[tuple[str, ...]] = ()
+    gated: ClassVar[bool] = False
     exits: ClassVar[tuple[str, ...]] = (EARLY, FINAL)
     outputs: ClassVar[tuple[str, ...]] = exits
     attachment: Attachment

@@ -1,0 +1,77 @@
+"""What methods with gates have in common: a gate at every early exit, trained at a price for what is computed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from mlperf_tiny.task import Task
+from trecx.errors import TrecxError
+from trecx.learn.cost import leaving
+from trecx.learn.exits.method import FINAL, Choice, Exits, Loss, gate
+from trecx.learn.exits.mixture import believing, expected, price_limit
+from trecx.learn.keras import keras
+from trecx.learn.settings import TrainSettings
+
+PRIOR = 0.5
+
+
+@dataclass(frozen=True)
+class Gated(Exits):
+    """Exits with gates; `price` is lambda, the price of a whole plain network's computations.
+
+    `forced` takes a price at which no gate can ever be shut. `prior` weighs what gates lose, before the first epoch, by
+    being wrong about whether their exit is right.
+    """
+
+    criterion: ClassVar[str] = "gate"
+    gated: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ("price", "gate_prior")
+    price: float = 1.0
+    forced: bool = False
+    prior: float = PRIOR
+
+    @classmethod
+    def of(cls, task: Task, choice: Choice) -> Self:
+        """The method at the chosen taps and price."""
+        method = cls(super().of(task, choice).at, **cls.chosen(choice))
+        method.check(method.attach(task.name, task.backbone(keras())))
+        return method
+
+    @classmethod
+    def chosen(cls, choice: Choice) -> dict[str, Any]:
+        """The method's own fields as chosen."""
+        price = {} if choice.price is None else {"price": choice.price, "forced": choice.forced}
+        return price | ({} if choice.gate_prior is None else {"prior": choice.gate_prior})
+
+    def about(self) -> dict[str, object]:
+        """Where it attaches, the price of computation and the gates' prior."""
+        return super().about() | {"price": self.price, "gate_prior": self.prior}
+
+    def costs(self, model: Any) -> tuple[float, ...]:
+        """What leaving at each exit costs, as a share of the plain network."""
+        return leaving(model, [*((name, gate(name)) for name in self.exits[:-1]), (FINAL,)])
+
+    def mixture(self, model: Any, settings: TrainSettings, every: bool = False) -> Loss:
+        """What gates and exits are trained by together; see `mixture.expected`."""
+        self.check(model)
+        found = expected(self.exits, gate, self.costs(model), self.price, settings, every)
+        return believing(found, self.exits[:-1], gate, self.prior, settings) if self.prior else found
+
+    def check(self, model: Any) -> None:
+        """Raise TrecxError for a price at which the first gate is never shut."""
+        costs = self.costs(model)
+        limit = price_limit(costs)
+        problems = []
+        if not 0 <= self.price < float("inf"):
+            problems.append(f"The price of computation (lambda) is {self.price}; it must be 0 or more.")
+        elif self.price >= limit and not self.forced:
+            told = f"leaving at {self.exits[0]} costs {costs[0]:.1%} of the plain network, the whole {costs[-1]:.1%}"
+            problems.append(f"At a price of computation (lambda) of {self.price} no gate is ever shut: {told}.")
+        if problems:
+            raise TrecxError(problems, f"Give a price below {limit:.2f}: --price.")
+
+
+def scored_and_gated(x: Any, classes: int, name: str) -> Sequence[Any]:
+    """Logits and the logit of the gate of the exit `name`, from one vector."""
+    dense = keras().layers.Dense
+    return dense(classes, name=f"{name}_logits")(x), dense(1, name=gate(name))(x)
