@@ -1,0 +1,203 @@
+"""Which early exits to use and at what limits: found on recorded answers, without running any network.
+
+A configuration says for each early exit at which limit it answers, or that it is not computed at all. Every one is a
+trade of accuracy for cost; a search finds many of them, of which those that no other beats in both are kept.
+
+Source: Q. Wang et al., "DyCE", arXiv:2403.01695: the objective lambda (1 - accuracy / base) + (1 - lambda) cost / base,
+over many lambda; one pass over the taps in order, and then circular: the best change of one tap until none helps. Where
+the authors minimise over a threshold by a bounded search for a minimum, all limits are tried here by one sort and
+running sums: accuracy is a step function of a threshold, and such a search misses its optima.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trecx.decision import NEVER
+
+# Weights of accuracy in the objective. The authors take 0.5 to 1.05; below it are configurations that save more.
+LAMBDAS = np.arange(0.0, 1.0501, 0.025)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What inference costs, in MACs or instructions.
+
+    `shared`: from the input to each exit, the final one too, without what only early exits compute; `heads`: what each
+    early exit adds to every path that comes by it, where it is used.
+    """
+
+    shared: tuple[float, ...]
+    heads: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a model answered: `statistics` uint32 `(n, early exits)`, `right` bool `(n, exits)`.
+
+    `taps` groups the early exits that read one tap, of which a configuration uses one at most.
+    """
+
+    statistics: np.ndarray
+    right: np.ndarray
+    costs: Costs
+    taps: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.right)
+
+
+# A limit for each early exit; None where it is not computed.
+Limits = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a configuration does to recorded samples: how many leave at each exit, the share right, the mean cost."""
+
+    limits: Limits
+    taken: tuple[int, ...]
+    accuracy: float
+    cost: float
+
+
+def outcome(recorded: Recorded, limits: Limits) -> Outcome:
+    """What a configuration does."""
+    taken, cost = _path(recorded, limits)
+    right = recorded.right[np.arange(len(recorded)), taken]
+    counts = np.bincount(taken, minlength=recorded.right.shape[1])
+    return Outcome(limits, tuple(counts.tolist()), float(right.mean()), float(cost.mean()))
+
+
+def pareto(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Those that no other beats in accuracy and cost, the cheapest first; of equals the first."""
+    best: list[Outcome] = []
+    for one in sorted(outcomes, key=lambda o: (o.cost, -o.accuracy)):
+        if not best or one.accuracy > best[-1].accuracy:
+            best.append(one)
+    return tuple(best)
+
+
+def search(recorded: Recorded) -> tuple[Outcome, ...]:
+    """The configurations that no other one found beats; with one early exit all there are, else by the two searches.
+
+    Everything that the searches look at on their way is a candidate, not only where they end.
+    """
+    none: Limits = (None,) * recorded.statistics.shape[1]
+    seen = _Seen(recorded)
+    first = [_with(none, k, int(recorded.statistics[:, k].max())) for k in range(len(none))]
+    for weight in LAMBDAS.tolist():
+        for start in (none, *first):
+            _descend(seen, weight, start)
+    return pareto(outcome(recorded, limits) for limits in seen.kept())
+
+
+def thinned(outcomes: Sequence[Outcome], count: int) -> tuple[Outcome, ...]:
+    """At most so many of these, both ends and the rest evenly by cost."""
+    if len(outcomes) <= count:
+        return tuple(outcomes)
+    costs = np.array([one.cost for one in outcomes])
+    wanted = np.linspace(costs[0], costs[-1], count)
+    return tuple(outcomes[k] for k in sorted({int(np.abs(costs - at).argmin()) for at in wanted}))
+
+
+def _path(recorded: Recorded, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """The exit that each sample takes, and what it costs."""
+    last = recorded.right.shape[1] - 1
+    taken = np.full(len(recorded), last)
+    for k in reversed(range(last)):
+        limit = limits[k]
+        if limit is not None:
+            taken[recorded.statistics[:, k] <= limit] = k
+    used = [head if limit is not None else 0.0 for head, limit in zip(recorded.costs.heads, limits, strict=True)]
+    before = np.cumsum([*used, 0.0])
+    return taken, (np.asarray(recorded.costs.shared) + before)[taken]
+
+
+class _Seen:
+    """What searches have looked at: all limits of one exit with the others as they are, each such row computed once."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self.recorded = recorded
+        self.base = outcome(recorded, (None,) * recorded.statistics.shape[1])
+        self._rows: dict[tuple[Limits, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._plain: dict[Limits, Outcome] = {self.base.limits: self.base}
+
+    def plain(self, limits: Limits) -> Outcome:
+        """What a configuration does."""
+        if limits not in self._plain:
+            self._plain[limits] = outcome(self.recorded, limits)
+        return self._plain[limits]
+
+    def row(self, without: Limits, exit_: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Limits of an exit, with accuracy and mean cost at each."""
+        if (without, exit_) not in self._rows:
+            self._rows[without, exit_] = _every_limit(self.recorded, without, exit_)
+        return self._rows[without, exit_]
+
+    def objective(self, weight: float, accuracy: Any, cost: Any) -> Any:
+        """What is minimised at a weight of accuracy."""
+        return weight * (1 - accuracy / max(self.base.accuracy, 1e-9)) + (1 - weight) * cost / self.base.cost
+
+    def kept(self) -> Iterator[Limits]:
+        """Of each row and of the rest, those that nothing there beats."""
+        yield from (one.limits for one in pareto(self._plain.values()))
+        for (without, exit_), (at, accuracy, cost) in self._rows.items():
+            order = np.lexsort((-accuracy, cost))
+            before = np.maximum.accumulate(np.concatenate([[-1.0], accuracy[order]]))[: len(order)]
+            yield from (_with(without, exit_, int(at[k])) for k in order[accuracy[order] > before])
+
+
+def _descend(seen: _Seen, weight: float, start: Limits) -> None:
+    """From `start` one pass over the taps, then the best change of one tap until none helps."""
+    limits, taps = start, seen.recorded.taps
+    first = seen.plain(limits)
+    value = float(seen.objective(weight, first.accuracy, first.cost))
+    for tap in taps:
+        value, limits = min((_best(seen, weight, limits, tap), (value, limits)), key=lambda one: one[0])
+    while True:
+        found, changed = min((_best(seen, weight, limits, tap) for tap in taps), key=lambda one: one[0])
+        if found >= value - 1e-12:
+            return
+        value, limits = found, changed
+
+
+def _best(seen: _Seen, weight: float, limits: Limits, tap: tuple[int, ...]) -> tuple[float, Limits]:
+    """The best value that changing one tap can reach, and the configuration: no exit there, or one at some limit."""
+    without = tuple(None if k in tap else limit for k, limit in enumerate(limits))
+    plain = seen.plain(without)
+    best = float(seen.objective(weight, plain.accuracy, plain.cost)), without
+    for k in tap:
+        at, accuracy, cost = seen.row(without, k)
+        if len(at):
+            values = seen.objective(weight, accuracy, cost)
+            place = int(values.argmin())
+            if values[place] < best[0]:
+                best = float(values[place]), _with(without, k, int(at[place]))
+    return best
+
+
+def _with(limits: Limits, exit_: int, limit: int) -> Limits:
+    """The configuration with one exit at a limit."""
+    return tuple(limit if k == exit_ else one for k, one in enumerate(limits))
+
+
+def _every_limit(recorded: Recorded, without: Limits, exit_: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The limits of an early exit that make a difference, with accuracy and mean cost at each, the others as given."""
+    taken, cost = _path(recorded, without)
+    rows = np.arange(len(recorded))
+    right = recorded.right[rows, taken]
+    coming = np.flatnonzero(taken > exit_)
+    order = coming[np.argsort(recorded.statistics[coming, exit_], kind="stable")]
+    sorted_ = recorded.statistics[order, exit_].astype(np.int64)
+    heads = sum(h for h, limit in zip(recorded.costs.heads[:exit_], without[:exit_], strict=True) if limit is not None)
+    leaving = recorded.costs.shared[exit_] + heads
+    gained = np.cumsum(recorded.right[order, exit_].astype(np.int64) - right[order])
+    saved = np.cumsum(cost[order] - leaving)
+    ends = np.flatnonzero(np.append(sorted_[1:] != sorted_[:-1], True)) if len(order) else np.empty(0, np.int64)
+    head = recorded.costs.heads[exit_] * len(coming)
+    accuracy = (right.sum() + gained[ends]) / len(recorded)
+    mean = (cost.sum() + head - saved[ends]) / len(recorded)
+    return np.maximum(sorted_[ends], NEVER + 1), accuracy, mean
