@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Task
 from trecx.learn.exits.layers import pooled
 from trecx.learn.exits.losses import weighted
-from trecx.learn.exits.method import Choice, Exits, Phase
+from trecx.learn.exits.method import HEADS, Choice, Exits, Phase
 from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
@@ -45,6 +46,11 @@ class DyCE(Exits):
     def reads(self) -> tuple[str, ...]:
         """Every tap once for each kind of head."""
         return tuple(tap for tap in self.at for _ in KINDS)
+
+    @property
+    def tuning(self) -> Recipe:
+        """That of heads alone."""
+        return HEADS
 
     def about(self) -> dict[str, object]:
         """Where it attaches, with which heads, and what they learned from."""

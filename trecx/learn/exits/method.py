@@ -19,6 +19,8 @@ from trecx.learn.settings import TrainSettings
 
 EARLY, FINAL = "early", "final"
 SEVERAL = 2  # exits where nobody says where
+# How heads alone are trained on a trained backbone, about as PTEENet's and DyCE's authors do. An epoch takes seconds.
+HEADS = Recipe(epochs=50, learning_rate=2e-3, schedule="cosine")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mlperf_tiny.recipe import Recipe
 from trecx.learn.exits.gated import Gated, scored_and_gated
 from trecx.learn.exits.layers import trunk
-from trecx.learn.exits.method import FINAL, Choice, Loss, Phase
+from trecx.learn.exits.method import FINAL, HEADS, Choice, Loss, Phase
 from trecx.learn.keras import tensorflow
 from trecx.learn.settings import TrainSettings
 
@@ -36,6 +37,11 @@ class PTEENet(Gated):
     def chosen(cls, choice: Choice) -> dict[str, Any]:
         """The price, and what the exits learn from."""
         return super().chosen(choice) | ({} if choice.learn_from is None else {"learn_from": choice.learn_from})
+
+    @property
+    def tuning(self) -> Recipe:
+        """That of heads alone."""
+        return HEADS
 
     def about(self) -> dict[str, object]:
         """Where it attaches, the price of computation, and what the exits learned from."""

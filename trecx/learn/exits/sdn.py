@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Task
 from trecx.learn.cost import leaving
 from trecx.learn.exits.losses import cross_entropy, weighted
-from trecx.learn.exits.method import FINAL, Choice, Exits, Loss, Phase
+from trecx.learn.exits.method import FINAL, HEADS, Choice, Exits, Loss, Phase
 from trecx.learn.keras import keras, tensorflow
 from trecx.learn.settings import TrainSettings
 
@@ -39,6 +40,11 @@ class SDN(Exits):
     def of(cls, task: Task, choice: Choice) -> "SDN":
         """The method at the chosen taps."""
         return cls(super().of(task, choice).at, choice.heads_only)
+
+    @property
+    def tuning(self) -> Recipe | None:
+        """That of heads alone, or the task's."""
+        return HEADS if self.heads_only else None
 
     def about(self) -> dict[str, object]:
         """Where it attaches, and whether the backbone learned with the heads."""
