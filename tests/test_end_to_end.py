@@ -63,7 +63,8 @@ def write(
     names = Names("net", "a network", found.exits.model_sha256, found.exits.classes, "net")
     answers = firmware.known_answers(found)
     plan = plan_memory(graph, target, optimize)
-    for name, text in emit(graph, plan, names, found.thresholds, answers, target.program in HOOKS).items():
+    given = (graph, plan, names, found.thresholds, answers)
+    for name, text in emit(*given, target.program in HOOKS, found.exits.operating_points).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder

@@ -54,6 +54,7 @@ CHANGED = {
     "learn_from": "labels",
     "heads_only": True,
     "criterion": "margin",
+    "choices": 4,
     "scheme": "qat",
     "points": 2.0,
     "confidence": 0.5,

@@ -16,7 +16,10 @@ Exits come in the order in which they are taken and are bound to the model's out
 "classes" is empty for a model whose answers are values or maps; an exit may then name several "outputs". An exit with
 the criterion "gate" decides by an output of one value, others by the logits behind their class scores. Where no exit
 is sure enough, "otherwise" says which answers: the last ("final"), or of all the surest ("most_confident").
-The first operating point is the firmware's default; without one, every early exit starts as "never".
+The first operating point is the firmware's default; without one, every early exit starts as "never". Where there are
+several the firmware can change between them, and one that does not name an exit does without it: it is not computed.
+"predicted" says what a point did to the samples it was chosen on: {"samples": 512, "accuracy": 0.92,
+"exit_rates": [0.4, 0.1, 0.5], "macs": 1700000.0}.
 """
 
 from collections.abc import Iterator
@@ -31,6 +34,7 @@ from trecx.files import write_json
 
 # A label is one byte, and what decides sums over the classes in 32 bits.
 MOST_CLASSES = 256
+MOST_POINTS = 255  # its number is one byte
 FORMAT = "trecx-exits/2"
 FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "outputs" nor "otherwise"
 FINAL, MOST_CONFIDENT = OTHERWISE = ("final", "most_confident")
@@ -59,11 +63,22 @@ class ExitSpec:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """What an operating point did to the samples that it was chosen on: shares, and mean MACs as compiled."""
+
+    samples: int
+    accuracy: float
+    exit_rates: tuple[float, ...]
+    macs: float
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """A threshold for each early exit, by exit name; what it is on says the exit's criterion (`trecx/decision/`)."""
 
     name: str
     thresholds: dict[str, float]
+    predicted: Predicted | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Exits:
             "classes": list(self.classes),
             "exits": [_told(e) for e in self.exits],
             "otherwise": self.otherwise,
-            "operating_points": [asdict(p) for p in self.operating_points],
+            "operating_points": [{k: v for k, v in asdict(p).items() if v is not None} for p in self.operating_points],
         }
         write_json(path, document)
 
@@ -116,7 +131,7 @@ def read(path: Path) -> Exits:
         classes=tuple(document.get("classes", ())),
         exits=tuple(_exit(e) for e in document["exits"]),
         operating_points=tuple(
-            OperatingPoint(p["name"], {k: float(v) for k, v in p["thresholds"].items()})
+            OperatingPoint(p["name"], {k: float(v) for k, v in p["thresholds"].items()}, _predicted(p))
             for p in document.get("operating_points", [])
         ),
         otherwise=document.get("otherwise", FINAL),
@@ -139,6 +154,11 @@ def _outputs(document: dict[str, Any]) -> list[str]:
     """The outputs that an exit names; none where they are not named as they should be."""
     named = document.get("outputs", [document.get("output")])
     return named if isinstance(named, list) and all(isinstance(one, str) for one in named) else []
+
+
+def _predicted(point: dict[str, Any]) -> Predicted | None:
+    found: Predicted | None = documents.typed(Predicted | None, point.get("predicted"))
+    return found
 
 
 def _unknown(what: str, document: dict[str, Any], known: tuple[str, ...]) -> Iterator[str]:
@@ -228,6 +248,9 @@ def _point_problems(document: dict[str, Any]) -> Iterator[str]:
     if not isinstance(points, list):
         yield "'operating_points' must be a list"
         return
+    if len(points) > MOST_POINTS:
+        yield f"{len(points)} operating points; supported: up to {MOST_POINTS}"
+        return
     exits = document.get("exits")
     listed = [e for e in exits[:-1] if isinstance(e, dict)] if isinstance(exits, list) else []
     known = {kind.name: kind for kind in CRITERIA}
@@ -238,7 +261,8 @@ def _point_problems(document: dict[str, Any]) -> Iterator[str]:
         if not isinstance(thresholds, dict) or not isinstance(point.get("name"), str):
             yield "each operating point needs 'name' and 'thresholds'"
             continue
-        yield from _unknown(f"operating point {point['name']!r}", point, ("name", "thresholds"))
+        yield from _unknown(f"operating point {point['name']!r}", point, ("name", "thresholds", "predicted"))
+        yield from _prediction_problems(point, len(exits) if isinstance(exits, list) else 0)
         if point["name"] in seen:
             yield f"two operating points are called {point['name']!r}"
         seen.add(point["name"])
@@ -247,3 +271,19 @@ def _point_problems(document: dict[str, Any]) -> Iterator[str]:
                 yield f"operating point {point['name']!r} names {name!r}, which is no early exit"
             elif problem := early[name].check(value):
                 yield f"operating point {point['name']!r}, exit {name!r}: {problem}"
+
+
+def _prediction_problems(point: dict[str, Any], exits: int) -> Iterator[str]:
+    told = f"operating point {point['name']!r}, 'predicted'"
+    try:
+        found = _predicted(point)
+    except documents.Unreadable as error:
+        yield f"{told}: {error}"
+        return
+    if found is None:
+        return
+    shares = (found.accuracy, *found.exit_rates)
+    if found.samples < 1 or not all(0 <= share <= 1 for share in shares) or not 0 <= found.macs < 1e18:
+        yield f"{told}: samples are at least 1, accuracy and exit_rates shares of 1, and macs not negative"
+    if len(found.exit_rates) != exits:
+        yield f"{told}: {len(found.exit_rates)} exit_rates for {exits} exits"

@@ -88,6 +88,8 @@ def _unfit(settings: Settings) -> Iterator[str]:
         if getattr(settings, name) != one.default and name not in chosen.options:
             owners = ", ".join(method.name for method in METHODS if name in method.options)
             yield f"{one.flag} does not apply to the method {chosen.name}; it belongs to {owners}."
+    if settings.choices > 1 and chosen.otherwise == MOST_CONFIDENT:
+        yield f"The method {chosen.name} lets the surest exit answer; --operating-points are limits only."
     if settings.criterion is None:
         return
     kind = criterion(settings.criterion)

@@ -182,6 +182,16 @@ class Settings:
         least=0.5,
         most=0.999,
     )
+    choices: int = option(
+        1,
+        "--operating-points",
+        "Operating points to change between at run time: the calibrated one, and so many more less one that trade "
+        "accuracy for cost [default: 1].",
+        "calibrate",
+        kind=int,
+        least=1,
+        most=64,
+    )
     against: str = option(
         "backbone",
         "--against",

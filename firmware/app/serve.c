@@ -302,6 +302,17 @@ static void limit(char *rest) {
   put_line(",", value, "]");
 }
 
+#if MODEL_POINTS > 0
+static void point(char *rest) {
+  uint32_t number;
+  if (!parse_unsigned(next_word(&rest), &number) || number > UINT8_MAX || model_set_point((uint8_t)number) != 0) {
+    put_line("e-[Command 'point' requires the number of an operating point; there are ", MODEL_POINTS, "]");
+    return;
+  }
+  put_line("m-point-[", number, "]");
+}
+#endif
+
 static void memory(char *rest) {
   (void)rest;
   put_text("m-memory-[");
@@ -340,6 +351,9 @@ static const command_t commands[] = {
 #endif
   { "overhead", overhead, "overhead     : Ticks that measuring adds to those of raw" },
   { "limit", limit, "limit EXIT N : Set the limit of an early exit; 0 never, 4294967295 always" },
+#if MODEL_POINTS > 0
+  { "point", point, "point K      : Set the limits of an operating point" },
+#endif
   { "memory", memory, "memory       : Bytes of [arena, most stack used so far]" },
   { "test", test, "test         : Known-answer test, [differences]; resets the limits" },
 };

@@ -1,6 +1,7 @@
 /* trace: the generated model on this machine, for comparison with the reference.
  *
  *   trace [--tensors] LIMIT...     one limit (uint32) per exit that decides
+ *   trace --point K                the limits of an operating point
  *
  * Reads any number of samples of MODEL_INPUT_BYTES from stdin and writes for each one an answer to stdout:
  *   exit u8, label u8, outputs[MODEL_OUTPUT_BYTES] i8, logits[MODEL_CLASSES] i8, statistics[MODEL_LIMITS] u32
@@ -97,6 +98,17 @@ static bool set_limits(int count, char **arguments) {
   return true;
 }
 
+static bool set_point(const char *argument) {
+#if MODEL_POINTS > 0
+  uint32_t point;
+  if (parse_unsigned(argument, &point) && point <= UINT8_MAX && model_set_point((uint8_t)point) == 0) {
+    return true;
+  }
+#endif
+  fprintf(stderr, "%s has no operating point \"%s\"; it has %u.\n", MODEL_NAME, argument, MODEL_POINTS);
+  return false;
+}
+
 int main(int argc, char **argv) {
 #ifdef SIGPIPE
   signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error to report, not a sudden death */
@@ -107,7 +119,8 @@ int main(int argc, char **argv) {
     first = 2;
   }
   model_init();
-  if (!set_limits(argc - first, argv + first)) {
+  const bool pointed = argc - first == 2 && strcmp(argv[first], "--point") == 0;
+  if (!(pointed ? set_point(argv[first + 1]) : set_limits(argc - first, argv + first))) {
     return 2;
   }
   size_t samples = 0;

@@ -15,6 +15,7 @@
 #define MODEL_OUTPUT_BYTES 5u
 #define MODEL_EXITS NET_EXITS
 #define MODEL_LIMITS 1u
+#define MODEL_POINTS 0u
 #define MODEL_ARENA_BYTES NET_ARENA_BYTES
 #define MODEL_STATE_BYTES 0 /* of the arena, kept from run to run */
 

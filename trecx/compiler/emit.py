@@ -2,8 +2,9 @@
 the same bytes: no time, no path, no machine."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from posixpath import dirname, join, normpath
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 from trecx import __version__, decision, resources
 from trecx.compiler.graph import Exit, Graph
 from trecx.compiler.ir import KernelCall, Op, Quant, Table, Tensor
-from trecx.compiler.layout import BorderText, ExitText, LayerText, StageText, Step, TableText
+from trecx.compiler.layout import BorderText, ExitText, LayerText, PointText, StageText, Step, TableText
 from trecx.compiler.params import initializer
-from trecx.compiler.plan import Plan, Stage
+from trecx.compiler.plan import Plan, Stage, heads
 from trecx.compiler.text import filled, folded, listed
+from trecx.decision import Criterion
+from trecx.exits import OperatingPoint
 from trecx.naming import check_name
 
 SOFTMAX_QUANT = Quant((1 / 256,), (-128,))  # where the file gives its output none
@@ -93,8 +96,11 @@ def emit(
     thresholds: Sequence[float | None],
     answers: KnownAnswers,
     hooks: bool = False,
+    points: Sequence[OperatingPoint] = (),
 ) -> dict[str, str]:
     """All generated files by name, kernels included; with `hooks` a program can look at every operator and decision.
+
+    Where there are several operating points the program can change between them; the first has `thresholds`.
 
     Raises TrecxError where the model's name is no C identifier.
     """
@@ -122,6 +128,8 @@ def emit(
         "most_confident": graph.most_confident,
         "classes": graph.classes,
         "outputs": _outputs(graph),
+        "points": _points(graph, decisions, points) if len(points) > 1 else (),
+        "skips": len(points) > 1 and not graph.most_confident,
         "softmax": graph.classes > 0 and all(e.scores is not e.logits for e in graph.exits),
         # One macro for all exits where the same threshold has the same limit at each.
         "one_threshold": len({e.limit for e in exits if e.limit}) == 1,
@@ -163,7 +171,13 @@ def templates() -> jinja2.Environment:
     environment.filters["c_string"] = c_string
     environment.filters["initializer"] = initializer
     environment.filters["listed"] = listed
+    environment.filters["runs"] = runs
     return environment
+
+
+def runs(steps: Sequence[Step], head: Collection[int]) -> list[tuple[bool, list[Step]]]:
+    """Steps in order, parted where those that only an exit's head needs begin and end."""
+    return [(own, list(part)) for own, part in groupby(steps, key=lambda step: step.index in head)] or [(False, [])]
 
 
 def kernel_files(kernels: Sequence[str]) -> dict[str, str]:
@@ -202,6 +216,28 @@ def _exit(exit_: Exit, macs: int, threshold: Sequence[float | None]) -> ExitText
     if kind is None or not threshold:
         return ExitText(_comment(exit_.name), macs, None)
     return ExitText(_comment(exit_.name), macs, threshold[0], kind.name, kind.of, kind.c_limit("(t)"))
+
+
+def _points(graph: Graph, decisions: Sequence[Criterion], points: Sequence[OperatingPoint]) -> tuple[PointText, ...]:
+    """The operating points as limits; where the surest of all exits may answer none can be done without."""
+    early = [e.name for e in graph.exits[:-1]]
+    found = []
+    for point in points:
+        at = [point.thresholds.get(name) for name in early]
+        rest = [False] * (len(decisions) - len(early))
+        off = [threshold is None and not graph.most_confident for threshold in at]
+        found.append(PointText(_comment(point.name), decision.limits(decisions, at), (*off, *rest), _told(point)))
+    return tuple(found)
+
+
+def _told(point: OperatingPoint) -> str:
+    """What an operating point did where it was chosen."""
+    known = point.predicted
+    if known is None:
+        return ""
+    rates = " + ".join(f"{100 * rate:.1f}" for rate in known.exit_rates[:-1])
+    right = f"{100 * known.accuracy:.2f} % of {known.samples:,} right"
+    return f"{right}; {rates} % leave early; {known.macs:,.0f} MACs"
 
 
 def _inputs(graph: Graph, plan: Plan) -> tuple[BorderText, ...]:
@@ -254,6 +290,7 @@ class _Writer:
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph = graph
         self.plan = plan
+        self.heads = heads(graph)
         self.functions: dict[object, Function] = {}
         several = len(graph.inputs) > 1
         self.inputs = {one.tensor.index: f"input_{k}" if several else "input" for k, one in enumerate(graph.inputs)}
@@ -274,7 +311,8 @@ class _Writer:
         outputs = () if exit_.logits is not None else tuple(self.plan.offsets[o.tensor.index] for o in exit_.outputs)
         first_used = (place for name, place in self.places.items() if name not in known)
         places = tuple(sorted(first_used, key=lambda place: not place[0].startswith("input")))
-        return StageText(_comment(exit_.name), stage.macs, steps, statistic, logits, softmax, outputs, places)
+        head = self.heads[number] if number < len(self.heads) else frozenset()
+        return StageText(_comment(exit_.name), stage.macs, steps, statistic, logits, softmax, outputs, places, head)
 
     def statistic(self, number: int, exit_: Exit) -> str | None:
         """The C expression of what an exit decides by; None where it always answers."""

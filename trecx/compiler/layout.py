@@ -15,12 +15,23 @@ class Step:
 
 
 @dataclass(frozen=True)
+class PointText:
+    """An operating point: the limit of each decision, which exits it does without, and what is told of it."""
+
+    name: str
+    limits: tuple[int, ...]
+    off: tuple[bool, ...]
+    told: str
+
+
+@dataclass(frozen=True)
 class StageText:
     """A stage as the template lays it out.
 
     `statistic` is the C expression of what the exit decides by, None where it always answers. `logits` is where class
     scores are made of, by `softmax` unless they are the logits; `outputs` is where other answers lie. `places` are
-    (name, C expression, shape) of memory that is first used here.
+    (name, C expression, shape) of memory that is first used here. `head` are the indices of steps that only this exit
+    needs.
     """
 
     exit: str
@@ -31,6 +42,7 @@ class StageText:
     softmax: Step | None
     outputs: tuple[int, ...]
     places: tuple[tuple[str, str, str], ...]
+    head: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Interface:
     """What `trecx_model.h` says about the model; a payload byte is the int8 input plus `input_offset`.
 
     `classes` is 0 where the answer is values; `output_bytes` are all of the answer; `limits` of the `exits` decide.
+    `points` are the operating points that it can change between, 0 where there is nothing to choose.
     Where `state_bytes` is not 0, samples are a stream.
     """
 
@@ -68,6 +69,7 @@ class Interface:
     output_bytes: int
     exits: int
     limits: int
+    points: int
     arena_bytes: int
     state_bytes: int
 
@@ -220,6 +222,7 @@ class _Job:
             "OUTPUT_BYTES",
             "EXITS",
             "LIMITS",
+            "POINTS",
             "ARENA_BYTES",
             "STATE_BYTES",
         )

@@ -44,6 +44,13 @@ class Answers:
         return len(self.exit_taken)
 
 
+@dataclass(frozen=True)
+class Point:
+    """An operating point by its number, in place of limits."""
+
+    number: int
+
+
 def joined(parts: Sequence[Answers]) -> Answers:
     """Answers of the same program, one after the other; the stack is the deepest."""
     arrays = {f.name: [getattr(one, f.name) for one in parts] for f in fields(Answers)}
@@ -59,7 +66,7 @@ def joined(parts: Sequence[Answers]) -> Answers:
 def run_host(
     build: Build,
     inputs: np.ndarray,
-    limits: Sequence[int],
+    limits: Sequence[int] | Point,
     progress: Progress | None = None,
     timeout_s: float = HOST_TIMEOUT_S,
 ) -> Answers:
@@ -102,7 +109,7 @@ def layer_outputs(build: Build, inputs: np.ndarray, limits: Sequence[int]) -> di
 def run_qemu(
     build: Build,
     inputs: np.ndarray,
-    limits: Sequence[int],
+    limits: Sequence[int] | Point,
     progress: Progress | None = None,
     timeout_s: float = 60.0,
 ) -> Answers:
@@ -162,18 +169,25 @@ def profile(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[
     return dict(found)
 
 
-def _set_limits(console: Console, limits: Sequence[int]) -> None:
+def _set_limits(console: Console, limits: Sequence[int] | Point) -> None:
+    if isinstance(limits, Point):
+        console.value(f"point {limits.number}", "point")
+        return
     for index, limit in enumerate(limits):
         console.value(f"limit {index} {limit}", "limit")
 
 
-def _check(model: Interface, inputs: np.ndarray, limits: Sequence[int]) -> np.ndarray:
+def _check(model: Interface, inputs: np.ndarray, limits: Sequence[int] | Point) -> np.ndarray:
     """`inputs` as `(n, bytes)`, or all that is wrong with the arguments."""
     problems = []
     if inputs.dtype != np.int8:
         problems.append(f"Inputs are {inputs.dtype}; {model.name} takes int8.")
     if inputs.ndim < 2 or int(np.prod(inputs.shape[1:])) != model.input_bytes:
         problems.append(f"Inputs have shape {inputs.shape}; {model.name} takes {model.input_bytes} bytes per sample.")
+    if isinstance(limits, Point):
+        if not 0 <= limits.number < model.points:
+            problems.append(f"{model.name} has no operating point {limits.number}; it has {model.points}.")
+        limits = (0,) * model.limits
     if len(limits) != model.limits:
         problems.append(f"{model.name} has {model.limits} exits that decide, so as many limits, not {len(limits)}.")
     problems += [f"The limit {limit} is not in 0 ... 4294967295." for limit in limits if not 0 <= limit < 2**32]
@@ -203,8 +217,11 @@ def _answers(
     return Answers(rows[:, 0].copy(), rows[:, 1].copy(), scores.copy(), logits.copy(), instructions, stack, statistics)
 
 
-def _trace(build: Build, sends: bytes, limits: Sequence[int], options: tuple[str, ...], timeout_s: float) -> bytes:
-    command = (str(build.elf), *options, *(str(limit) for limit in limits))
+def _trace(
+    build: Build, sends: bytes, limits: Sequence[int] | Point, options: tuple[str, ...], timeout_s: float
+) -> bytes:
+    at = ("--point", str(limits.number)) if isinstance(limits, Point) else tuple(map(str, limits))
+    command = (str(build.elf), *options, *at)
     try:
         done = subprocess.run(command, input=sends, capture_output=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:

@@ -51,6 +51,9 @@ KEYS = (
     ("operating_point[].exit", "early exit"),
     ("operating_point[].criterion", "what it decides by"),
     ("operating_point[].threshold, limit", "its threshold (null: never) and its integer form"),
+    ("operating_points[].name, thresholds[]", "what the firmware can change between, the default first; null: never"),
+    ("operating_points[].samples", "on how many validation samples it was chosen, or null"),
+    ("operating_points[].accuracy, exit_rates[], macs", "what it did to them: shares, mean MACs as compiled, or null"),
     ("calibration", "how the threshold was chosen, or null: see trecx/judge/calibrate.py"),
     ("calibration.thresholds[], limits[]", "the choice, one for each early exit"),
     ("calibration.exit_rate", "what it does on the calibration samples"),
@@ -208,6 +211,18 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class PointReport:
+    """An operating point, with what it did to the samples that it was chosen on."""
+
+    name: str
+    thresholds: tuple[float | None, ...]
+    samples: int | None = None
+    accuracy: float | None = None
+    exit_rates: tuple[float, ...] | None = None
+    macs: float | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """The whole of `report.json`; see `KEYS`."""
 
@@ -232,6 +247,7 @@ class Report:
     rewrites: tuple[RewriteReport, ...] = ()
     targets: tuple[TargetReport, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
+    operating_points: tuple[PointReport, ...] = ()
     provenance: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 

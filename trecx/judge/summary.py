@@ -44,6 +44,9 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     yield ""
     yield _accuracy(report)
     yield _exits(report)
+    if report.operating_points:
+        yield ""
+        yield _operating_points(report)
     yield ""
     for sentence in _computation(report):
         yield Padding(sentence, (0, 0, 0, 2))
@@ -63,6 +66,18 @@ def _parts(report: Report) -> Iterator[RenderableType]:
         yield Padding("Not verified against the oracle yet.", (0, 0, 0, 2), style="yellow")
     for warning in report.warnings:
         yield Padding(Text.assemble(("Warning: ", "bold yellow"), warning), (0, 0, 0, 2))
+
+
+def _operating_points(report: Report) -> RenderableType:
+    """The table that the firmware can change between."""
+    table = _table("operating point", "right", "leave early", "MACs, mean")
+    for number, point in enumerate(report.operating_points):
+        cells = ("-",) * 3
+        if point.accuracy is not None and point.exit_rates is not None:
+            cells = (_percent(point.accuracy), _percent(sum(point.exit_rates[:-1])), f"{point.macs:,.0f}")
+            table.caption, table.caption_justify = f"predicted on {point.samples:,} validation samples", "left"
+        table.add_row(f"{number} {point.name}", *cells)
+    return table
 
 
 def _accuracy(report: Report) -> RenderableType:

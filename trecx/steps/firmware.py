@@ -38,7 +38,8 @@ def compile_for(pair: Pair, graph: Graph, target: Target, folder: Path, optimize
     """
     plan = plan_memory(graph, target, optimize)
     names = Names(SHORT, pair.path.stem, pair.exits.model_sha256, pair.exits.classes, SHORT)
-    _write(emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()), hooks or target.program in HOOKS), folder)
+    hooks, points = hooks or target.program in HOOKS, pair.exits.operating_points
+    _write(emit(graph, plan, names, pair.thresholds, KnownAnswers("", ()), hooks, points), folder)
     return folder
 
 
@@ -98,8 +99,8 @@ def compile_pair(settings: Settings, folders: Folders, out: Path, step: Step) ->
     with step.progress("targets") as progress:
         for k, (target, plan) in enumerate(zip(chosen, plans, strict=True), 1):
             folder = out / target.name
-            hooks = target.program in HOOKS
-            _write(emit(pair.optimised, plan, names(settings, pair), pair.thresholds, answers, hooks), folder)
+            called, hooks, points = names(settings, pair), target.program in HOOKS, pair.exits.operating_points
+            _write(emit(pair.optimised, plan, called, pair.thresholds, answers, hooks, points), folder)
             _write(project.files(settings.name, target, plan.optimize), folder)
             write_json(folder / PLAN, asdict(memory_map(pair.optimised, plan)))
             try:

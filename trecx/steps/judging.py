@@ -173,6 +173,7 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
             report.ThresholdReport(n, t, k, d.name)
             for n, t, k, d in zip(names, pair.thresholds, pair.limits, pair.decisions, strict=False)
         ),
+        operating_points=_operating_points(pair),
         calibration=documents.kept(Calibration, model / "calibration.json"),
         verification=documents.kept(tuple[Verification, ...], folders["verify"] / RESULT) or (),
         second_opinion=documents.kept(SecondOpinion, folders["verify"] / OPINION),
@@ -190,6 +191,15 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
     right = known.float_right
     whole = report.with_evaluation(base, judged, None if right is None else accuracy(right, known.samples, known.split))
     return whole if backbone else replace(whole, macs=replace(whole.macs, backbone=None))
+
+
+def _operating_points(pair: pairs.Pair) -> tuple[report.PointReport, ...]:
+    """The operating points that the firmware can change between; none where there is one."""
+    points = pair.exits.operating_points if len(pair.exits.operating_points) > 1 else ()
+    early = [e.name for e in pair.exits.exits[:-1]]
+    found = [report.PointReport(point.name, tuple(map(point.thresholds.get, early))) for point in points]
+    known = [{} if point.predicted is None else asdict(point.predicted) for point in points]
+    return tuple(replace(one, **told) for one, told in zip(found, known, strict=True))
 
 
 def _targets(settings: Settings, folders: Folders, judged: Evaluation | None) -> tuple[report.TargetReport, ...]:

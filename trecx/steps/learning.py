@@ -1,6 +1,7 @@
 """Steps that make the pair: train, quantize, calibrate; or take the one that ships, or a user's own."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,10 @@ from trecx import exits as door
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.files import write_json
+from trecx.judge import search
 from trecx.judge.calibrate import Calibration, calibrate
+from trecx.judge.calibrate import thresholds as decision_thresholds
+from trecx.judge.trace import Trace
 from trecx.settings import Folders, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from trecx.learn.own_model import Ready
 
 PROVENANCE = "provenance.json"
+# Accuracy that an operating point may be behind the best: nobody would choose one that loses more.
+WORTH = 0.1
 VALIDATION, BACKBONE_VALIDATION = "validation.npz", "backbone_validation.npz"
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-micro", "numpy")
 
@@ -155,9 +161,8 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right)
     shutil.copyfile(pair.path, out / pair.path.name)
     shutil.copyfile(folders["quantize"] / PROVENANCE, out / PROVENANCE)
-    chosen_at = zip(pair.exits.exits, chosen.thresholds, strict=False)
-    point = door.OperatingPoint("calibrated", {exit.name: at for exit, at in chosen_at if at is not None})
-    replace(pair.exits, operating_points=(point,)).write(out / EXITS)
+    points = operating_points(pair, answered, chosen.limits, settings.choices)
+    replace(pair.exits, operating_points=points).write(out / EXITS)
     write_json(out / "calibration.json", asdict(chosen))
     step.outcome = outcome(chosen)
 
@@ -168,6 +173,35 @@ def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
         return exits
     *early, final = exits.exits
     return replace(exits, exits=(*(replace(one, criterion=criterion, gate=None) for one in early), final))
+
+
+def operating_points(
+    pair: Pair, answered: Trace, calibrated: Sequence[int], count: int
+) -> tuple[door.OperatingPoint, ...]:
+    """The calibrated limits as an operating point, and so many less one that the search finds, the cheapest first."""
+    early = len(pair.exits.exits) - 1
+    if pair.optimised.most_confident:  # who answers is not decided by limits alone
+        at = decision_thresholds(pair.decisions[:early], calibrated)
+        named = {e.name: t for e, t in zip(pair.exits.exits, at, strict=False) if t is not None}
+        return (door.OperatingPoint("calibrated", named),)
+    statistics = answered.decided(pair.decisions)[:, :early]
+    recorded = search.Recorded(statistics, answered.right(), pair.costs, pair.taps)
+    first = search.outcome(recorded, tuple(limit or None for limit in calibrated[:early]))
+    found = [point(pair, "calibrated", first, len(recorded))]
+    if count > 1 and early:
+        every = search.search(recorded)
+        others = search.thinned([one for one in every if one.accuracy >= every[-1].accuracy - WORTH], count - 1)
+        found += [point(pair, f"point {k}", one, len(recorded)) for k, one in enumerate(others, 1)]
+    return tuple(found)
+
+
+def point(pair: Pair, name: str, found: search.Outcome, samples: int) -> door.OperatingPoint:
+    """A configuration as an operating point; a limit that lets nobody leave does without the exit."""
+    early = zip(pair.exits.exits, pair.decisions, found.limits, strict=False)
+    at = {spec.name: kind.threshold(limit) for spec, kind, limit in early if limit is not None}
+    rates = tuple(count / samples for count in found.taken)
+    predicted = door.Predicted(samples, found.accuracy, rates, found.cost)
+    return door.OperatingPoint(name, {k: v for k, v in at.items() if v is not None}, predicted)
 
 
 def outcome(found: Calibration) -> str:

@@ -9,9 +9,10 @@ from trecx import files
 from trecx.compiler import tflite
 from trecx.compiler.graph import Graph
 from trecx.compiler.optimise import optimise
-from trecx.compiler.plan import split
+from trecx.compiler.plan import heads, split
 from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
+from trecx.judge.search import Costs
 from trecx.judge.trace import Reading
 
 BACKBONE, EXITS = "backbone.tflite", "exits.json"
@@ -51,6 +52,27 @@ class Pair:
     def limits(self) -> tuple[int, ...]:
         """The thresholds as the integers that the firmware compares with, one for each decision."""
         return limits(self.decisions, self.thresholds)
+
+    def limits_at(self, point: int) -> tuple[int, ...]:
+        """The limits of an operating point, "never" for exits that it does without."""
+        chosen = self.exits.operating_points[point].thresholds
+        return limits(self.decisions, [chosen.get(e.name) for e in self.exits.exits[:-1]])
+
+    @property
+    def costs(self) -> Costs:
+        """MACs as compiled, parted into what every path to an exit computes and what the early exits add."""
+        own = [sum(self.optimised.op(index).macs() for index in head) for head in heads(self.optimised)]
+        every = accumulate(stage.macs for stage in split(self.optimised))
+        before = accumulate((*own, 0))
+        return Costs(tuple(float(m - h) for m, h in zip(every, before, strict=True)), tuple(map(float, own)))
+
+    @property
+    def taps(self) -> tuple[tuple[int, ...], ...]:
+        """The early exits by their number, those together that read the same of the network."""
+        found: dict[float, list[int]] = {}
+        for number, shared in enumerate(self.costs.shared[:-1]):
+            found.setdefault(shared, []).append(number)
+        return tuple(map(tuple, found.values()))
 
     @property
     def macs(self) -> tuple[int, ...]:

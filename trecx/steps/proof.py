@@ -11,6 +11,7 @@ from trecx.compiler.graph import Graph
 from trecx.compiler.ir import Op
 from trecx.compiler.plan import split
 from trecx.console import Step
+from trecx.decision import exit_taken
 from trecx.device import run as device
 from trecx.device import toolchain
 from trecx.device.build import Build
@@ -76,6 +77,7 @@ def prove(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
         if actual.exit_instructions is not None and program.target.name not in costs:
             means = tuple(float(n) for n in actual.exit_instructions.mean(axis=0))
             costs[program.target.name] = Costs(few.what, len(actual), means, stack)
+    wrong = [one for program in programs_there for one in astray(pair, program, sets[0], expected[0], step)]
     if not found:
         raise ToolMissing(not_run or "There is no program to verify.", "Install what is missing and verify again.")
     write_json(out / RESULT, [asdict(v) for v in found])
@@ -83,13 +85,35 @@ def prove(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
     second = second_opinion(pair, sets[0], step)
     write_json(out / OPINION, asdict(second))
     write_json(out / COSTS, {name: asdict(cost) for name, cost in costs.items()})
-    wrong = [v.message for v in found if v.mismatches]
+    wrong += [v.message for v in found if v.mismatches]
     if second.unexplained:
         wrong.append(f"The oracle and {second.interpreter} disagree: {second.message}.")
     if wrong:
         raise AnswerIsNo(wrong, "The generated C and the oracle disagree; this build must not be used.")
     step.outcome = "bit-exact: " + ", ".join(f"{_count(v)} {v.inputs} on {v.target}" for v in found)
+    if len(pair.exits.operating_points) > 1:
+        step.outcome += f"; {len(pair.exits.operating_points)} operating points"
     step.outcome += "; no second opinion" if second.unavailable else ""
+
+
+def astray(pair: Pair, program: Build, chosen: Inputs, expected: Trace, step: Step) -> list[str]:
+    """Sentences on operating points at which a program answers otherwise than the oracle at their limits."""
+    problems = []
+    few = min(len(expected), ASKED // (program.model.points or 1) if program.target.emulator else ASKED)
+    for number in range(program.model.points):
+        with step.progress(f"{program.target.name}, operating point {number}") as progress:
+            run = device.run_qemu if program.target.emulator else device.run_host
+            found = run(program, chosen.samples[:few], device.Point(number), progress)
+        statistics = expected.first(few).decided(pair.decisions)
+        taken = exit_taken(statistics, pair.limits_at(number), expected.exits)
+        same = (found.exit_taken == taken) & (found.scores == expected.scores[np.arange(few), taken]).all(axis=1)
+        if not same.all():
+            sample = int(np.flatnonzero(~same)[0])
+            problems.append(
+                f"{program.target.name}, operating point {number}: {int((~same).sum())} of {few} samples differ; "
+                f"sample {sample} left at exit {int(found.exit_taken[sample])}, expected {int(taken[sample])}."
+            )
+    return problems
 
 
 def _runnable(built: Iterable[Build]) -> tuple[list[Build], list[str]]:

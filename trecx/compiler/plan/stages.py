@@ -53,6 +53,17 @@ def split(graph: Graph) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
+def heads(graph: Graph) -> tuple[frozenset[int], ...]:
+    """Of each early exit the ops that it alone needs, by index: they may be left out where it is not used.
+
+    What keeps a state is never among them: it would miss a run.
+    """
+    kept = set().union(*(needed(graph, tensor) for tensor in graph.states))
+    wanted = [set().union(*(needed(graph, tensor) for tensor in exit_.read)) for exit_ in graph.exits]
+    others = [set().union(*(one for j, one in enumerate(wanted) if j != k)) for k in range(len(wanted))]
+    return tuple(frozenset(mine - rest - kept) for mine, rest in zip(wanted[:-1], others[:-1], strict=True))
+
+
 def steps(stages: Sequence[Stage]) -> list[Op | Exit | None]:
     """What happens in each step: first the caller writes the inputs (None), then ops, and a check after each stage."""
     found: list[Op | Exit | None] = [None]
