@@ -45,8 +45,9 @@ def full():
     calibration = c.calibrate(synthetic(1500, (0.86, 0.92), seed=1), (DECISION,), confidence=0.95)
     trace = synthetic(900, (0.86, 0.92), threshold=calibration.thresholds[0], seed=2)
     backbone = np.arange(900) % 100 < 91
+    costs = ((1_540_000, 2_720_000), 2_656_768)
     judged = evaluate(
-        trace, (DECISION,), calibration.limits, ("early", "final"), (1_540_000, 2_720_000), 2_656_768, SPLIT, backbone
+        trace, (DECISION,), calibration.limits, ("early", "final"), *costs, SPLIT, backbone, scales=(0.1, 0.2)
     )
     wrong = trace.scores.copy()
     wrong[5] ^= 1

@@ -1,7 +1,7 @@
 """How right and how cheap a model with exits is, on one split, at the thresholds in force and at all others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from trecx.decision import Criterion
 from trecx.errors import TrecxError
 from trecx.judge.calibrate import break_even, paired_interval, thresholds
+from trecx.judge.quality import Quality, auroc, quality
 from trecx.judge.sweep import Sweep, sweep
 from trecx.judge.trace import Trace
 
@@ -33,7 +34,7 @@ class ExitEvaluation:
 
     `accuracy` is over all samples, `accuracy_taken` over those that leave here (None if nobody does). `auroc` is the
     chance that a right answer of this exit has a higher score than a wrong one (0.5: the score says nothing); None for
-    the final exit and where all answers are right, or all wrong.
+    the final exit and where all answers are right, or all wrong. `quality` is None where no scale of logits is.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ExitEvaluation:
     rate: float
     accuracy_taken: Accuracy | None
     auroc: float | None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +119,14 @@ def evaluate(
     macs_backbone: int,
     split: str,
     backbone_right: np.ndarray | None = None,
+    scales: Sequence[float] = (),
 ) -> Evaluation:
     """Judge a labelled trace.
 
     `decisions` and their `limits` belong to the early exits, or to all; `names` and `macs` (from input to answer) to
     all exits; `macs_backbone` is the backbone alone, without any exit; `backbone_right`, bool `(n,)`, its answers on
-    the same samples. The exits taken are the trace's own, which on a device are the device's.
+    the same samples. The exits taken are the trace's own, which on a device are the device's. `scales` are those of the
+    exits' logits.
     """
     if not len(names) == len(macs) == trace.exits or trace.exits - len(limits) not in (0, 1):
         raise TrecxError(
@@ -147,7 +151,13 @@ def evaluate(
     return Evaluation(
         split=split,
         samples=len(trace),
-        exits=tuple(_exit(trace, right, decisions, k, names[k], macs[k], split) for k in range(trace.exits)),
+        exits=tuple(
+            replace(
+                _exit(trace, right, decisions, k, names[k], macs[k], split),
+                quality=_quality(trace, decisions, k, scales[k]) if scales else None,
+            )
+            for k in range(trace.exits)
+        ),
         with_exits=with_exits,
         backbone=backbone,
         loss=None if backbone is None else 100.0 * (backbone.right - with_exits.right) / len(trace),
@@ -195,18 +205,15 @@ def _exit(
         taken=taken,
         rate=taken / len(trace),
         accuracy_taken=accuracy(int(right[here, index].sum()), taken, split) if taken else None,
-        auroc=_auroc(trace.decided(decisions)[:, index], right[:, index]) if early else None,
+        auroc=auroc(trace.decided(decisions)[:, index], right[:, index]) if early else None,
     )
 
 
-def _auroc(sums: np.ndarray, right: np.ndarray) -> float | None:
-    """Chance that a right answer has a smaller sum, hence a higher score, than a wrong one; ties count half."""
-    rights, wrongs = np.sort(sums[right]), sums[~right]
-    if not len(rights) or not len(wrongs):
-        return None
-    below = np.searchsorted(rights, wrongs, "left").sum(dtype=np.int64)
-    equal = np.searchsorted(rights, wrongs, "right").sum(dtype=np.int64) - below
-    return float((below + equal / 2) / (len(rights) * len(wrongs)))
+def _quality(trace: Trace, decisions: Sequence[Criterion], index: int, scale: float) -> Quality:
+    """The quality of an exit's scores; its gate's statistic too, where it decides by one."""
+    gated = index < len(decisions) and decisions[index].gate
+    decided = {"gate": trace.decided(decisions)[:, index]} if gated else {}
+    return quality(trace.logits[:, index], scale, np.asarray(trace.labels), decided)
 
 
 def _curve(swept: Sweep, macs: Sequence[int], decisions: Sequence[Criterion]) -> Curve:

@@ -17,6 +17,7 @@ from trecx.errors import TrecxError
 from trecx.files import whole
 from trecx.judge.calibrate import Calibration, break_even_warning
 from trecx.judge.evaluate import Accuracy, Evaluation
+from trecx.judge.quality import Quality
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import Verification
 
@@ -36,6 +37,8 @@ KEYS = (
     ("exits[].taken, rate", "samples that leave here at the thresholds in force, and their share, or null"),
     ("exits[].accuracy_taken", "accuracy among those, or null"),
     ("exits[].auroc", "chance that a right answer here is surer than a wrong one, or null"),
+    ("exits[].quality.nll, brier, ece", "log-likelihood in nats, negative, Brier score, calibration error in 15 bins"),
+    ("exits[].quality.told[]", "for each criterion its name and the same chance by it, which may be null"),
     ("accuracy.float_without_exits", "the backbone alone before quantization, or null"),
     ("accuracy.int8_without_exits", "the backbone alone as int8, or null"),
     ("accuracy.int8_with_exits", "the compiled model at the thresholds in force, or null"),
@@ -124,6 +127,7 @@ class ExitReport:
     rate: float | None = None
     accuracy_taken: Accuracy | None = None
     auroc: float | None = None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)

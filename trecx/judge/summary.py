@@ -44,6 +44,9 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     yield ""
     yield _accuracy(report)
     yield _exits(report)
+    if any(exit_.quality for exit_ in report.exits):
+        yield ""
+        yield _quality(report)
     if report.operating_points:
         yield ""
         yield _operating_points(report)
@@ -66,6 +69,19 @@ def _parts(report: Report) -> Iterator[RenderableType]:
         yield Padding("Not verified against the oracle yet.", (0, 0, 0, 2), style="yellow")
     for warning in report.warnings:
         yield Padding(Text.assemble(("Warning: ", "bold yellow"), warning), (0, 0, 0, 2))
+
+
+def _quality(report: Report) -> Table:
+    """How far an exit's scores can be believed, and how well each criterion tells who is right there."""
+    known = [(exit_.name, exit_.quality) for exit_ in report.exits if exit_.quality]
+    names = list(dict.fromkeys(name for _, quality in known for name, _ in quality.told))
+    table = _table("exit", "NLL", "Brier", "ECE", *(f"AUROC {name}" for name in names))
+    for name, quality in known:
+        told = dict(quality.told)
+        ranks = (told.get(one) for one in names)
+        figures = (quality.nll, quality.brier, quality.ece, *ranks)
+        table.add_row(escape(name), *(_NONE if figure is None else f"{figure:.3f}" for figure in figures))
+    return table
 
 
 def _operating_points(report: Report) -> RenderableType:

@@ -135,6 +135,7 @@ def evaluation(pair: Pair, evaluated: Path) -> Evaluation | None:
         known.backbone_macs or pair.macs[-1],
         known.split,
         None if plain is None else plain.right()[:, -1],
+        [e.logits.scale for e in pair.graph.exits if e.logits is not None],
     )
 
 
