@@ -23,9 +23,10 @@ from trecx.device.run import run_qemu
 from trecx.errors import TrecxError
 from trecx.judge.record import forced
 from trecx.steps import firmware
+from trecx.steps.counting import one_input
 from trecx.steps.firmware import compile_for
 from trecx.studies.bench import bench, peers, picture, results, variants
-from trecx.studies.bench.measure import by_class, one_input, pair_of
+from trecx.studies.bench.measure import by_class, pair_of
 
 RECORD = Path(__file__).parent / "bench.json"
 DOCS = Path(__file__).parent.parent / "docs" / "bench.md"

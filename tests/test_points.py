@@ -183,13 +183,19 @@ def test_an_exit_that_computes_nothing_of_its_own_is_still_asked():
     assert emit.runs([], ()) == [(False, [])]
 
 
-PREDICTED = {"samples": 400, "accuracy": 0.9, "exit_rates": [0.2, 0.1, 0.1, 0.6], "macs": 1000.0}
+PREDICTED = {
+    "samples": 400,
+    "accuracy": 0.9,
+    "exit_rates": [0.2, 0.1, 0.1, 0.6],
+    "macs": 1000.0,
+    "instructions": {"cortex-m4": 1500.0},
+}
 
 
 def test_what_was_predicted_is_kept_and_told_in_the_header(tmp_path):
     pair = pointed(tmp_path)
     first, *rest = pair.exits.operating_points
-    known = door.Predicted(400, 0.9, (0.2, 0.1, 0.1, 0.6), 1000.0)
+    known = door.Predicted(400, 0.9, (0.2, 0.1, 0.1, 0.6), 1000.0, {"cortex-m4": 1500.0})
     exits = replace(pair.exits, operating_points=(replace(first, predicted=known), *rest))
     exits.write(tmp_path / "exits.json")
     assert json.loads((tmp_path / "exits.json").read_text())["operating_points"][0]["predicted"] == PREDICTED
@@ -197,7 +203,10 @@ def test_what_was_predicted_is_kept_and_told_in_the_header(tmp_path):
     pair = bind(pair.path, exits)
     text = (compile_for(pair, pair.optimised, HOST, tmp_path / "c", "time") / "net.h").read_text()
     told = " ".join(text.replace("\n *", "").split())
-    assert "0 point 0: 90.00 % of 400 right; 20.0 + 10.0 + 10.0 % leave early; 1,000 MACs" in told
+    assert (
+        "0 point 0: 90.00 % of 400 right; 20.0 + 10.0 + 10.0 % leave early; 1,000 MACs, 1,500 instructions on cortex-m4"
+        in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,6 +219,8 @@ def test_what_was_predicted_is_kept_and_told_in_the_header(tmp_path):
         {"macs": -1.0},
         {"macs": "many"},
         {"more": 1},
+        {"instructions": {"cortex-m4": -1.0}},
+        {"instructions": 5.0},
     ],
     ids=str,
 )
@@ -255,6 +266,9 @@ def test_the_firmware_reproduces_what_the_search_predicted(tmp_path):
     with Console(quiet=True).step("answers") as step:
         answered = answer(pair, DATA.validation, pair.limits, step, "validation")
     points = learning.operating_points(pair, answered, (decision.NEVER,) * 6, 5)
+    assert (points[0].predicted.instructions is not None) == bool(shutil.which("qemu-system-arm"))
+    plain = learning.operating_points(pair, answered, (decision.NEVER,) * 6, 5, "macs")
+    assert all(point.predicted.instructions is None for point in plain)
     assert [p.name for p in points] == ["calibrated", "point 1", "point 2", "point 3", "point 4"]
     pair = bind(pair.path, replace(pair.exits, operating_points=points))
     inputs = quantized(DATA.validation, pair.graph)
@@ -266,9 +280,12 @@ def test_the_firmware_reproduces_what_the_search_predicted(tmp_path):
         for number, point in enumerate(points):
             found = run(program, inputs, Point(number))
             rates = np.bincount(found.exit_taken, minlength=7) / len(inputs)
+            if target is CORTEX_M4:
+                predicted = point.predicted.instructions["cortex-m4"]
+                assert found.instructions.mean() == pytest.approx(predicted, rel=0.03)
             assert tuple(rates.tolist()) == point.predicted.exit_rates
             assert (found.labels == DATA.validation.y).mean() == point.predicted.accuracy
-    costs = [point.predicted.macs for point in points[1:]]
+    costs = [point.predicted.macs for point in plain[1:]]
     assert costs == sorted(costs) and costs[0] < 0.7 * costs[-1]
     assert points[0].thresholds == {} and points[0].predicted.macs == pair.costs.shared[-1]
 

@@ -78,7 +78,7 @@ def full():
         ),
         second_opinion=SecondOpinion("ai-edge-litert 2.3.0", 100, 1200, 1195, 5, 0, ""),
         rewrites=(report.RewriteReport("read reshaped tensors in place", 3),),
-        operating_points=(report.PointReport("calibrated", (0.8,), 512, 0.9, (0.4, 0.6), 1e6),),
+        operating_points=(report.PointReport("calibrated", (0.8,), 512, 0.9, (0.4, 0.6), 1e6, 1.2e6, "cortex-m4"),),
         provenance={"data": "Speech Commands", "seed": 1},
         warnings=("Mind the gap.",),
     )

@@ -55,6 +55,7 @@ CHANGED = {
     "heads_only": True,
     "criterion": "margin",
     "choices": 4,
+    "cost": "macs",
     "scheme": "qat",
     "points": 2.0,
     "confidence": 0.5,

@@ -64,12 +64,16 @@ class ExitSpec:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What an operating point did to the samples that it was chosen on: shares, and mean MACs as compiled."""
+    """What an operating point did to the samples that it was chosen on: shares, and mean MACs as compiled.
+
+    `instructions` are the mean on a target, by its name, where the points were chosen by them.
+    """
 
     samples: int
     accuracy: float
     exit_rates: tuple[float, ...]
     macs: float
+    instructions: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Exits:
             "classes": list(self.classes),
             "exits": [_told(e) for e in self.exits],
             "otherwise": self.otherwise,
-            "operating_points": [{k: v for k, v in asdict(p).items() if v is not None} for p in self.operating_points],
+            "operating_points": [_present(asdict(p)) for p in self.operating_points],
         }
         write_json(path, document)
 
@@ -154,6 +158,12 @@ def _outputs(document: dict[str, Any]) -> list[str]:
     """The outputs that an exit names; none where they are not named as they should be."""
     named = document.get("outputs", [document.get("output")])
     return named if isinstance(named, list) and all(isinstance(one, str) for one in named) else []
+
+
+def _present(document: dict[str, Any]) -> dict[str, Any]:
+    """A document without what is None."""
+    inner = {key: _present(value) if isinstance(value, dict) else value for key, value in document.items()}
+    return {key: value for key, value in inner.items() if value is not None}
 
 
 def _predicted(point: dict[str, Any]) -> Predicted | None:
@@ -285,5 +295,7 @@ def _prediction_problems(point: dict[str, Any], exits: int) -> Iterator[str]:
     shares = (found.accuracy, *found.exit_rates)
     if found.samples < 1 or not all(0 <= share <= 1 for share in shares) or not 0 <= found.macs < 1e18:
         yield f"{told}: samples are at least 1, accuracy and exit_rates shares of 1, and macs not negative"
+    if not all(0 <= count < 1e18 for count in (found.instructions or {}).values()):
+        yield f"{told}: instructions are not negative"
     if len(found.exit_rates) != exits:
         yield f"{told}: {len(found.exit_rates)} exit_rates for {exits} exits"

@@ -50,6 +50,12 @@ def _methods() -> tuple[str, ...]:
     return tuple(method.name for method in METHODS)
 
 
+def _costs() -> tuple[str, ...]:
+    from trecx.compiler.target import TARGETS
+
+    return ("macs", *(f"instructions:{target.name}" for target in TARGETS if target.emulator))
+
+
 def _criteria() -> tuple[str, ...]:
     from trecx.decision import CRITERIA
 
@@ -191,6 +197,14 @@ class Settings:
         kind=int,
         least=1,
         most=64,
+    )
+    cost: str | None = option(
+        None,
+        "--cost",
+        "What operating points trade accuracy for, macs or instructions:TARGET [default: instructions:cortex-m4, or "
+        "macs where its compiler or emulator is missing].",
+        "calibrate",
+        names=_costs,
     )
     against: str = option(
         "backbone",

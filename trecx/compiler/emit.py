@@ -237,7 +237,8 @@ def _told(point: OperatingPoint) -> str:
         return ""
     rates = " + ".join(f"{100 * rate:.1f}" for rate in known.exit_rates[:-1])
     right = f"{100 * known.accuracy:.2f} % of {known.samples:,} right"
-    return f"{right}; {rates} % leave early; {known.macs:,.0f} MACs"
+    counted = "".join(f", {count:,.0f} instructions on {name}" for name, count in (known.instructions or {}).items())
+    return f"{right}; {rates} % leave early; {known.macs:,.0f} MACs{_comment(counted) if counted else ''}"
 
 
 def _inputs(graph: Graph, plan: Plan) -> tuple[BorderText, ...]:

@@ -57,6 +57,7 @@ KEYS = (
     ("operating_points[].name, thresholds[]", "what the firmware can change between, the default first; null: never"),
     ("operating_points[].samples", "on how many validation samples it was chosen, or null"),
     ("operating_points[].accuracy, exit_rates[], macs", "what it did to them: shares, mean MACs as compiled, or null"),
+    ("operating_points[].instructions, counted_on", "mean instructions, predicted, and on which target, or null"),
     ("calibration", "how the threshold was chosen, or null: see trecx/judge/calibrate.py"),
     ("calibration.thresholds[], limits[]", "the choice, one for each early exit"),
     ("calibration.exit_rate", "what it does on the calibration samples"),
@@ -224,6 +225,8 @@ class PointReport:
     accuracy: float | None = None
     exit_rates: tuple[float, ...] | None = None
     macs: float | None = None
+    instructions: float | None = None
+    counted_on: str | None = None
 
 
 @dataclass(frozen=True)

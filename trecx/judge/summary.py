@@ -86,11 +86,14 @@ def _quality(report: Report) -> Table:
 
 def _operating_points(report: Report) -> RenderableType:
     """The table that the firmware can change between."""
-    table = _table("operating point", "right", "leave early", "MACs, mean")
+    counted = next((point.counted_on for point in report.operating_points if point.counted_on), None)
+    on = (f"instructions, {counted}",) if counted else ()
+    table = _table("operating point", "right", "leave early", "MACs, mean", *on)
     for number, point in enumerate(report.operating_points):
-        cells = ("-",) * 3
+        cells: tuple[str, ...] = ("-",) * (3 + len(on))
         if point.accuracy is not None and point.exit_rates is not None:
             cells = (_percent(point.accuracy), _percent(sum(point.exit_rates[:-1])), f"{point.macs:,.0f}")
+            cells += ("-" if point.instructions is None else f"{point.instructions:,.0f}",) if on else ()
             table.caption, table.caption_justify = f"predicted on {point.samples:,} validation samples", "left"
         table.add_row(f"{number} {point.name}", *cells)
     return table

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlperf_tiny.task import Split
 from trecx import __version__, archives, documents
+from trecx import exits as door
 from trecx.console import Step
 from trecx.device import run as device
 from trecx.device import toolchain
@@ -199,8 +200,16 @@ def _operating_points(pair: pairs.Pair) -> tuple[report.PointReport, ...]:
     points = pair.exits.operating_points if len(pair.exits.operating_points) > 1 else ()
     early = [e.name for e in pair.exits.exits[:-1]]
     found = [report.PointReport(point.name, tuple(map(point.thresholds.get, early))) for point in points]
-    known = [{} if point.predicted is None else asdict(point.predicted) for point in points]
-    return tuple(replace(one, **told) for one, told in zip(found, known, strict=True))
+    return tuple(_predicted(one, point.predicted) for one, point in zip(found, points, strict=True))
+
+
+def _predicted(one: report.PointReport, known: door.Predicted | None) -> report.PointReport:
+    """The point with what was predicted of it."""
+    if known is None:
+        return one
+    name, count = next(iter((known.instructions or {}).items()), (None, None))
+    told = {key: value for key, value in asdict(known).items() if key != "instructions"}
+    return replace(one, **told, instructions=count, counted_on=name)
 
 
 def _targets(settings: Settings, folders: Folders, judged: Evaluation | None) -> tuple[report.TargetReport, ...]:

@@ -19,6 +19,7 @@ from trecx.judge.calibrate import Calibration, calibrate
 from trecx.judge.calibrate import thresholds as decision_thresholds
 from trecx.judge.trace import Trace
 from trecx.settings import Folders, Settings
+from trecx.steps import counting
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.data import data
@@ -161,7 +162,7 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right)
     shutil.copyfile(pair.path, out / pair.path.name)
     shutil.copyfile(folders["quantize"] / PROVENANCE, out / PROVENANCE)
-    points = operating_points(pair, answered, chosen.limits, settings.choices)
+    points = operating_points(pair, answered, chosen.limits, settings.choices, settings.cost)
     replace(pair.exits, operating_points=points).write(out / EXITS)
     write_json(out / "calibration.json", asdict(chosen))
     step.outcome = outcome(chosen)
@@ -176,31 +177,38 @@ def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
 
 
 def operating_points(
-    pair: Pair, answered: Trace, calibrated: Sequence[int], count: int
+    pair: Pair, answered: Trace, calibrated: Sequence[int], count: int, cost: str | None = None
 ) -> tuple[door.OperatingPoint, ...]:
-    """The calibrated limits as an operating point, and so many less one that the search finds, the cheapest first."""
+    """The calibrated limits as an operating point, and so many less one that the search finds, the cheapest first.
+
+    `cost` is what they trade accuracy for (`counting.costs`).
+    """
     early = len(pair.exits.exits) - 1
     if pair.optimised.most_confident:  # who answers is not decided by limits alone
         at = decision_thresholds(pair.decisions[:early], calibrated)
         named = {e.name: t for e, t in zip(pair.exits.exits, at, strict=False) if t is not None}
         return (door.OperatingPoint("calibrated", named),)
-    statistics = answered.decided(pair.decisions)[:, :early]
-    recorded = search.Recorded(statistics, answered.right(), pair.costs, pair.taps)
-    first = search.outcome(recorded, tuple(limit or None for limit in calibrated[:early]))
-    found = [point(pair, "calibrated", first, len(recorded))]
+    statistics, right = answered.decided(pair.decisions)[:, :early], answered.right()
+    what, costs = counting.costs(pair, cost) if count > 1 and early else (counting.MACS, pair.costs)
+    macs, recorded = (search.Recorded(statistics, right, each, pair.taps) for each in (pair.costs, costs))
+    chosen = [("calibrated", tuple(limit or None for limit in calibrated[:early]))]
     if count > 1 and early:
         every = search.search(recorded)
         others = search.thinned([one for one in every if one.accuracy >= every[-1].accuracy - WORTH], count - 1)
-        found += [point(pair, f"point {k}", one, len(recorded)) for k, one in enumerate(others, 1)]
-    return tuple(found)
+        chosen += [(f"point {k}", one.limits) for k, one in enumerate(others, 1)]
+    found = [(name, search.outcome(macs, limits), search.outcome(recorded, limits).cost) for name, limits in chosen]
+    on = what.partition(":")[2]
+    return tuple(point(pair, name, one, len(right), {on: spent} if on else None) for name, one, spent in found)
 
 
-def point(pair: Pair, name: str, found: search.Outcome, samples: int) -> door.OperatingPoint:
+def point(
+    pair: Pair, name: str, found: search.Outcome, samples: int, instructions: dict[str, float] | None
+) -> door.OperatingPoint:
     """A configuration as an operating point; a limit that lets nobody leave does without the exit."""
     early = zip(pair.exits.exits, pair.decisions, found.limits, strict=False)
     at = {spec.name: kind.threshold(limit) for spec, kind, limit in early if limit is not None}
     rates = tuple(count / samples for count in found.taken)
-    predicted = door.Predicted(samples, found.accuracy, rates, found.cost)
+    predicted = door.Predicted(samples, found.accuracy, rates, found.cost, instructions)
     return door.OperatingPoint(name, {k: v for k, v in at.items() if v is not None}, predicted)
 
 

@@ -1,5 +1,6 @@
 """The pair that a run compiles, read from its `model/` folder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -8,6 +9,7 @@ from trecx import exits as door
 from trecx import files
 from trecx.compiler import tflite
 from trecx.compiler.graph import Graph
+from trecx.compiler.ir import Op
 from trecx.compiler.optimise import optimise
 from trecx.compiler.plan import heads, split
 from trecx.decision import Criterion, limits
@@ -61,14 +63,18 @@ class Pair:
     @property
     def costs(self) -> Costs:
         """MACs as compiled, parted into what every path to an exit computes and what the early exits add."""
-        own = [sum(self.optimised.op(index).macs() for index in head) for head in heads(self.optimised)]
-        every = accumulate(stage.macs for stage in split(self.optimised))
+        return self.costs_by(lambda op: op.macs())
+
+    def costs_by(self, cost: Callable[[Op], float]) -> Costs:
+        """The same for any cost of an operator."""
+        own = [sum(cost(self.optimised.op(index)) for index in head) for head in heads(self.optimised)]
+        every = accumulate(sum(map(cost, stage.ops)) for stage in split(self.optimised))
         before = accumulate((*own, 0))
         return Costs(tuple(float(m - h) for m, h in zip(every, before, strict=True)), tuple(map(float, own)))
 
     @property
     def taps(self) -> tuple[tuple[int, ...], ...]:
-        """The early exits by their number, those together that read the same of the network."""
+        """The early exits by their number, those together before which the network computes the same."""
         found: dict[float, list[int]] = {}
         for number, shared in enumerate(self.costs.shared[:-1]):
             found.setdefault(shared, []).append(number)

@@ -3,32 +3,29 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from trecx import exits as door
-from trecx.compiler.emit import known_answer_input
 from trecx.compiler.plan import split
 from trecx.compiler.target import Target
 from trecx.console import Step
 from trecx.device import counts
 from trecx.device.build import Build, Options, Sizes, build
-from trecx.device.run import profile, run_qemu
+from trecx.device.run import run_qemu
 from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge.record import forced
 from trecx.judge.trace import Trace
 from trecx.steps import pair as pairs
 from trecx.steps import proof
+from trecx.steps.counting import SEED, by_operator, one_input
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
 from trecx.steps.proof import Inputs
 from trecx.studies.bench import peers
 from trecx.studies.bench.classes import CLASSES, classes
 from trecx.studies.bench.cycles import CORES, NO_MODEL, estimate
-
-SEED = 1
 
 
 class DoesNotFit(AnswerIsNo):
@@ -146,18 +143,6 @@ def _programs(pair: Pair, target: Target, folder: Path, optimize: str) -> tuple[
         return program, build(sources, target, folder / "profile", "profile", options)
     except AnswerIsNo as no:
         raise DoesNotFit(no.problems, no.hint) from no
-
-
-def one_input(pair: Pair) -> np.ndarray:
-    """The input that single inferences are counted with."""
-    shape = pair.graph.sample_shape
-    return known_answer_input(SEED, prod(shape)).reshape(shape)
-
-
-def by_operator(pair: Pair, profiled: Build) -> dict[int, int]:
-    """Instructions of every operator on the way to the final exit, by its index in the file."""
-    early = len(pair.limits)
-    return profile(profiled, one_input(pair), forced(early, early))
 
 
 def by_class(pair: Pair, layers: Mapping[int, int]) -> tuple[ClassCost, ...]:

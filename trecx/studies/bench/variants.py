@@ -18,9 +18,9 @@ from trecx.compiler.kernels import candidates, choose
 from trecx.compiler.target import Target
 from trecx.console import Step
 from trecx.device.build import Options, build
+from trecx.steps.counting import by_operator
 from trecx.steps.firmware import compile_for
 from trecx.steps.pair import Pair
-from trecx.studies.bench.measure import by_operator
 from trecx.studies.bench.results import number, table
 
 FORMAT = "trecx-variants/1"

@@ -1,0 +1,94 @@
+"""What a model's operators cost on a target, counted once: a search then needs no emulator."""
+
+import tempfile
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from trecx.compiler.emit import known_answer_input
+from trecx.compiler.target import TARGETS, Target
+from trecx.device import toolchain
+from trecx.device.build import Build, Options, build
+from trecx.device.run import profile, run_qemu
+from trecx.errors import ToolMissing
+from trecx.judge.record import forced
+from trecx.judge.search import Costs
+from trecx.steps.firmware import compile_for
+from trecx.steps.pair import Pair
+
+SEED = 1
+MACS, INSTRUCTIONS = "macs", "instructions"
+# What costs are counted on where nobody says; MLPerf Tiny's reference board has this core.
+USUAL = "cortex-m4"
+
+
+def costs(pair: Pair, wanted: str | None) -> tuple[str, Costs]:
+    """What inference costs, in `macs` or `instructions:TARGET`, and which of them it is.
+
+    Without a wish it is the usual target's instructions, or MACs where its tools are not installed.
+    """
+    if wanted == MACS or (wanted is None and not _can_be_counted(_target(USUAL))):
+        return MACS, pair.costs
+    target = _target(wanted.partition(":")[2] if wanted else USUAL)
+    return f"{INSTRUCTIONS}:{target.name}", instructions(pair, target)
+
+
+def known() -> tuple[str, ...]:
+    """Everything that costs can be counted in."""
+    return (MACS, *(f"{INSTRUCTIONS}:{target.name}" for target in TARGETS if target.emulator))
+
+
+def instructions(pair: Pair, target: Target) -> Costs:
+    """Instructions to each exit's answer, from those of every operator in one inference that comes by all exits.
+
+    What is no operator's (the decisions, the end of an inference) and the softmax of an answer are taken as equal at
+    every exit. Raises ToolMissing where the target cannot be emulated here.
+    """
+    with tempfile.TemporaryDirectory(prefix="trecx-counting-") as folder:
+        sources = compile_for(pair, pair.optimised, target, Path(folder) / "c", "time", hooks=True)
+        profiled = build(sources, target, Path(folder) / "profile", "profile", Options())
+        counted = by_operator(pair, profiled)
+        program = build(sources, target, Path(folder) / "serve", options=Options())
+        last = forced(len(pair.limits), len(pair.limits))
+        whole = run_qemu(program, one_input(pair)[np.newaxis], last).instructions
+    assert whole is not None
+    on_the_way = pair.costs_by(lambda op: counted.get(op.index, 0))
+    rest = float(whole[0]) - on_the_way.shared[-1] - sum(on_the_way.heads)
+    # Every early exit has its part in the rest, which is its decision; the answer has the other.
+    decision = (rest - _answer(pair, counted)) / max(len(on_the_way.heads), 1)
+    early = len(on_the_way.heads)
+    answer = _answer(pair, counted) if early else rest
+    return Costs(tuple(one + answer for one in on_the_way.shared), tuple(one + decision for one in on_the_way.heads))
+
+
+def by_operator(pair: Pair, profiled: Build) -> dict[int, int]:
+    """Instructions of every operator on the way to the final exit, by its index in the file."""
+    early = len(pair.limits)
+    return profile(profiled, one_input(pair), forced(early, early))
+
+
+def one_input(pair: Pair) -> np.ndarray:
+    """The input that single inferences are counted with."""
+    shape = pair.graph.sample_shape
+    return known_answer_input(SEED, prod(shape)).reshape(shape)
+
+
+def _answer(pair: Pair, counted: dict[int, int]) -> float:
+    """Instructions of the softmax of the final exit."""
+    final = pair.optimised.exits[-1]
+    op = None if final.logits is None or final.scores is final.logits else pair.optimised.producer(final.scores)
+    return float(counted.get(op.index, 0)) if op is not None else 0.0
+
+
+def _target(name: str) -> Target:
+    return next(target for target in TARGETS if target.name == name)
+
+
+def _can_be_counted(target: Target) -> bool:
+    try:
+        for program in (target.compiler, *(target.emulator or ())[:1]):
+            toolchain.require(program)
+    except ToolMissing:
+        return False
+    return True
