@@ -16,6 +16,7 @@ from branching_task import TAPS as TAPS_OF_TASK
 from interruptions import Stop, quietly, stopping_at, weights_of
 
 from mlperf_tiny import KWS
+from trecx.console import Console
 from trecx.errors import TrecxError
 from trecx.learn import features
 from trecx.learn.cost import leaving
@@ -25,7 +26,7 @@ from trecx.learn.exits.dynexit import FASTER, DynExit, learned
 from trecx.learn.exits.eenet import EENet
 from trecx.learn.exits.losses import weighted
 from trecx.learn.exits.method import Phase, gate, placed
-from trecx.learn.exits.mixture import balanced, believing, expected, mixtures
+from trecx.learn.exits.mixture import balanced, believing, expected, mixtures, price_limit
 from trecx.learn.exits.none import Plain
 from trecx.learn.exits.pteenet import PTEENet
 from trecx.learn.exits.sdn import SDN, weight
@@ -34,6 +35,9 @@ from trecx.learn.keras import keras, tensorflow
 from trecx.learn.quantize import quantize
 from trecx.learn.settings import QuantizeSettings, TrainSettings
 from trecx.learn.train import attach, exit_scores, plain, scores, train
+from trecx.steps.answers import answer
+from trecx.steps.learned import described
+from trecx.steps.pair import bind
 
 TAPS = ("one", "two")
 SETTINGS = TrainSettings(backbone_epochs=4, epochs=6, batch=20, learning_rate=5e-3, schedule="cosine")
@@ -82,6 +86,26 @@ def test_exits_lie_at_equal_parts_of_the_cost_where_no_tap_is_named():
     assert method("sdn", TASK).at == method("branchynet", TASK).at == ("two", "three")
     assert placed(KWS.backbone(keras()), 2) == ("block1", "block3")
     assert method("none", TASK).at == () and method("none", TASK).outputs == ("final",)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in METHODS if kind.taps[1] > 1], ids=lambda kind: kind.name)
+def test_an_exit_may_read_the_input_itself(kind, tmp_path):
+    one = method(kind.name, TASK, Choice(taps=("input", "two")))
+    model = attach(TASK, one, plain(TASK))
+    assert leaving(model, [one.outputs[:1], one.outputs[-1:]])[0] < 0.1
+    train(TASK, DATA, one, replace(SETTINGS, backbone_epochs=1, epochs=2), tmp_path, quietly)
+    quantize(TASK, DATA, one, tmp_path, tmp_path, QuantizeSettings(samples=20), quietly)
+    pair = bind(tmp_path / "branching.tflite", described(TASK, one, tmp_path / "branching.tflite"))
+    assert pair.macs[0] < pair.macs[-1] / 10
+    with Console(quiet=True).step("answers") as step:
+        assert len(answer(pair, DATA.test, pair.limits, step, "test")) == len(DATA.test)  # and equal to the oracle's
+
+
+def test_a_price_that_nobody_chose_leaves_the_first_gate_room_to_shut():
+    one = method("pteenet", TASK, Choice(taps=("input",)))
+    model = attach(TASK, one, plain(TASK))
+    assert one.price == pytest.approx(0.9 * price_limit(one.costs(model))) and one.price < 1
+    assert method("pteenet", TASK, Choice(taps=("three",))).price == 1
 
 
 def test_what_exits_learn_from_is_refused_where_they_do_not():

@@ -1,7 +1,7 @@
 """What methods with gates have in common: a gate at every early exit, trained at a price for what is computed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from mlperf_tiny.task import Task
@@ -13,6 +13,7 @@ from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
 PRIOR = 0.5
+BELOW = 0.9  # of the price at which the first gate is never shut
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,12 @@ class Gated(Exits):
 
     @classmethod
     def of(cls, task: Task, choice: Choice) -> Self:
-        """The method at the chosen taps and price."""
+        """The method at the chosen taps and price; where none is chosen it leaves the first gate room to shut."""
         method = cls(super().of(task, choice).at, **cls.chosen(choice))
-        method.check(method.attach(task.name, task.backbone(keras())))
+        model = method.attach(task.name, task.backbone(keras()))
+        if choice.price is None:
+            method = replace(method, price=min(method.price, BELOW * price_limit(method.costs(model))))
+        method.check(model)
         return method
 
     @classmethod

@@ -18,6 +18,7 @@ from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
 EARLY, FINAL = "early", "final"
+INPUT = "input"  # the tap before the backbone begins
 SEVERAL = 2  # exits where nobody says where
 # How heads alone are trained on a trained backbone, about as PTEENet's and DyCE's authors do. An epoch takes seconds.
 HEADS = Recipe(epochs=50, learning_rate=2e-3, schedule="cosine")
@@ -243,7 +244,8 @@ def joined(name: str, backbone: Backbone, heads: Sequence[Head], final: Callable
     """The Keras model of a backbone with heads; `final(logits, classes)` may see more than the backbone's own head."""
     logits = backbone.head(backbone.features)
     classes, softmax = int(logits.shape[-1]), keras().layers.Softmax
-    found = [head.layers(backbone.taps[head.tap], classes) for head in heads]
+    taps = reachable(backbone)
+    found = [head.layers(taps[head.tap], classes) for head in heads]
     if final is not None:
         logits = final(logits, classes)
     outputs = []
@@ -252,9 +254,14 @@ def joined(name: str, backbone: Backbone, heads: Sequence[Head], final: Callable
     return keras().Model(backbone.input, [*outputs, softmax(name=FINAL)(logits)], name=name)
 
 
+def reachable(backbone: Backbone) -> dict[str, Any]:
+    """Every tensor that an exit may read, by name, in order: the input, for a cascade in one model, and the taps."""
+    return {INPUT: backbone.input, **backbone.taps}
+
+
 def tap_problems(task: str, kind: Any, backbone: Backbone, taps: tuple[str, ...]) -> list[str]:
     """Everything that is wrong with the taps that were chosen for a method."""
-    known, (least, most) = list(backbone.taps), kind.taps
+    known, (least, most) = list(reachable(backbone)), kind.taps
     found = [f"The backbone of {task} has no tap {tap!r}." for tap in dict.fromkeys(taps) if tap not in known]
     found += [f"The tap {tap!r} is named twice." for tap in dict.fromkeys(taps) if taps.count(tap) > 1]
     places = [known.index(tap) for tap in taps if tap in known]
@@ -283,5 +290,5 @@ def placed(backbone: Backbone, count: int) -> tuple[str, ...]:
 
 def listed(backbone: Backbone) -> str:
     """All taps of a backbone, for a hint."""
-    taps = [f"{name} {tuple(int(n) for n in tensor.shape[1:])}" for name, tensor in backbone.taps.items()]
+    taps = [f"{name} {tuple(int(n) for n in tensor.shape[1:])}" for name, tensor in reachable(backbone).items()]
     return f"Choose with --exits TAP,TAP,… Its taps, in order: {', '.join(taps)}."

@@ -23,7 +23,7 @@ from trecx import exits as door
 from trecx.errors import TrecxError
 from trecx.learn.exits.layers import L2, point, separable
 from trecx.learn.exits.losses import weighted
-from trecx.learn.exits.method import EARLY, FINAL, Choice, Head, Phase, joined, listed, specs, tap_problems
+from trecx.learn.exits.method import EARLY, FINAL, Choice, Head, Phase, joined, listed, reachable, specs, tap_problems
 from trecx.learn.keras import keras
 from trecx.learn.settings import TrainSettings
 
@@ -140,7 +140,7 @@ def suggested(backbone: Backbone, tap: str) -> Attachment:
     more than the final map has, because the early view reads as many of it. The depthwise kernel is 2x2, or 3x3 where
     the tap's sides are not even; the pool behind it is 4x4 or as much of that as there is.
     """
-    height, width, channels = (int(n) for n in backbone.taps[tap].shape[1:])
+    height, width, channels = (int(n) for n in reachable(backbone)[tap].shape[1:])
     rows, columns, last = (int(n) for n in backbone.features.shape[1:])
     point = min(2 * channels, last) if channels < 64 else None
     kernel = 2 if height % 2 == width % 2 == 0 else 3
