@@ -83,6 +83,16 @@ def test_a_backbone_scores_as_the_model_that_it_was_made_of(kind, suffix, tmp_pa
     np.testing.assert_allclose(found.predict_on_batch(x), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["none", "sdn", "pteenet", "dyce"])
+def test_other_methods_find_their_layers_in_a_model_of_ones_own(method, images, tmp_path):
+    own_things.plain(keras()).save(tmp_path / "plain.h5")
+    arguments = ("build", "--model", tmp_path / "plain.h5", "--data", images, "--out", tmp_path / "run")
+    short = ("--method", method, "--epochs", 1, "--target", "host", "--samples", 20)
+    result = invoke(*arguments, *short)
+    assert result.exit_code == 0, result.output
+    assert "bit-exact" in result.output and f"method {method}" in result.output
+
+
 def test_layers_are_listed_with_shapes_and_cost_where_none_is_named(images, tmp_path):
     own_things.plain(keras()).save(tmp_path / "m.h5")
     result = invoke("build", "--model", tmp_path / "m.h5", "--data", images, "--out", tmp_path / "run")

@@ -95,7 +95,7 @@ class Settings:
     taps: tuple[str, ...] = option(
         (),
         "--exits",
-        "Layers of the backbone that early exits read, in place of --exit.",
+        "Layers of the backbone that early exits read, or the input itself, in place of --exit.",
         "train",
         metavar="TAP[,TAP...]",
     )
@@ -191,8 +191,8 @@ class Settings:
     choices: int = option(
         1,
         "--operating-points",
-        "Operating points to change between at run time: the calibrated one, and so many more less one that trade "
-        "accuracy for cost [default: 1].",
+        "Entries of a table that the firmware changes between at run time: the calibrated thresholds first, then "
+        "trades of accuracy for cost [default: 1].",
         "calibrate",
         kind=int,
         least=1,

@@ -86,7 +86,7 @@ def _examined_model(settings: Settings, own: OwnModel) -> Settings:
     problems = _disagreements(settings, found) + _unlike(own, found)
     if problems:
         raise TrecxError(problems, "See trecx build --help.")
-    if not found.complete and not settings.taps:
+    if not found.complete and not settings.taps and settings.method == Settings.method:
         listed = "\n".join(f"  {tap}" for tap in found.taps)
         hint = "Choose with --tap, or several with --exits; often a layer at a third to a half of the MACs does well."
         hint = f"{hint}\n{listed}"
