@@ -88,6 +88,11 @@ def test_a_model_with_gates_may_decide_by_its_scores_and_leaves_the_gates_out(ma
         ("dyce", ("--learn-from", "pseudo"), "Exits of dyce do not learn from 'pseudo'; they learn from kl or labels"),
         ("sdn", ("--criterion", "gate"), "The method sdn has no gates that --criterion gate could read"),
         ("sdn", ("--criterion", "margin"), "lets the surest exit answer, which margin does not tell; max_score"),
+        ("none", ("--quantize", "qat"), "--quantize qat: The plain network is quantized after training"),
+        ("sdn", ("--heads-only", "--quantize", "qat"), "with --heads-only the backbone stays as it is"),
+        ("pteenet", ("--quantize", "qat"), "pteenet leaves the backbone as it is, and fine-tuning would change it"),
+        ("none", ("--operating-points", 5), "has no early exit: neither --criterion nor --operating-points apply"),
+        ("sdn", ("--operating-points", 5), "lets the surest exit answer; --operating-points are limits only"),
         ("none", ("--exits", "one"), "The method none attaches to 0 of the taps, 1 are named"),
     ],
 )

@@ -16,6 +16,7 @@ from branching_task import TAPS as TAPS_OF_TASK
 from interruptions import Stop, quietly, stopping_at, weights_of
 
 from mlperf_tiny import KWS
+from mlperf_tiny.task import Backbone
 from trecx.console import Console
 from trecx.errors import TrecxError
 from trecx.learn import features
@@ -167,6 +168,35 @@ def test_heads_see_exactly_what_the_whole_model_computes(backbone):
     for ours, theirs in zip(found, scores(model, DATA.test.x), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     assert not {layer.name for layer in at.tail.layers if layer.weights} & {layer.name for layer in start.layers}
+
+
+def test_a_layer_that_is_used_more_than_once_is_cut_where_it_is_read(tmp_path):
+    def backbone(k):
+        relu = k.layers.ReLU(name="relu")
+        image = k.Input((8, 8, 1), name="input")
+        x = one = relu(k.layers.Conv2D(8, 3, padding="same", name="first")(image))
+        x = two = relu(k.layers.Conv2D(8, 3, padding="same", name="second")(x))
+        return Backbone(
+            image, {"one": one, "two": two}, x, lambda f: k.layers.Dense(CLASSES, name="out")(k.layers.Flatten()(f))
+        )
+
+    task = replace(TASK, backbone=backbone)
+    start = plain(task)
+    model = attach(task, PTEENet(TAPS), start)
+    at = features.cut(model, start)
+    assert at.shapes == ((8, 8, 8), (8, 8, 8), (CLASSES,))
+    with features.kept(DATA.test, at.front.predict_on_batch) as held:
+        found = scores(at.tail, held.x, lambda rows: features.unpacked(rows, at.shapes))
+    for ours, theirs in zip(found, scores(model, DATA.test.x), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_exits_that_learn_from_labels_do_not_listen_to_a_teacher():
+    one = PTEENet(TAPS, learn_from="labels")
+    loss = one.phases(attach(TASK, one, plain(TASK)), TrainSettings(epochs=2, distillation=0.7))[0].loss
+    values, target = random_outputs(("early1", "early2"))
+    taught = np.full_like(target, 1 / CLASSES)
+    assert float(loss.of(values, target, taught, 0.0)[0]) == float(loss.of(values, target, None, 0.0)[0])
 
 
 def test_a_head_on_the_average_keeps_only_the_average(backbone):

@@ -1,5 +1,6 @@
 """Operating points: a table in the firmware that does by number what was predicted; exits left out cost nothing."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from networks import several_exits
 from planted import plant
 from test_end_to_end import read, write
 from test_state import streaming
+from vectors.flatbuffer import network
 
 from trecx import decision
 from trecx import exits as door
@@ -150,24 +152,83 @@ def test_costs_part_what_all_compute_from_what_heads_add(tmp_path):
     assert pair.taps == ((0,), (1,), (2,))
 
 
-@pytest.mark.parametrize("wrong", ["limits", "skips"])
-def test_a_proof_finds_an_operating_point_that_is_not_what_it_says(wrong, tmp_path):
+@pytest.mark.parametrize("target", [HOST, CORTEX_M4], ids=lambda t: t.name)
+@pytest.mark.parametrize("wrong", ["limits", "skips", "one more"])
+def test_a_proof_finds_an_operating_point_that_is_not_what_it_says(wrong, target, tmp_path):
+    if not shutil.which(target.compiler) or (target.emulator and not shutil.which(target.emulator[0])):
+        pytest.skip(f"needs {target.compiler}")
     pair = pointed(tmp_path)
-    sources = compile_for(pair, pair.optimised, HOST, tmp_path / "c", "time")
+    sources = compile_for(pair, pair.optimised, target, tmp_path / "c", "time")
     text = (sources / "net.c").read_text()
     line = next(row for row in text.splitlines() if row.endswith("/* point 1 */"))
-    bad = line.replace("{ 1, 0, 0 }", "{ 0, 0, 0 }").replace("{ { 0u,", "{ { UINT32_MAX,")
-    bad = bad if wrong == "limits" else line.replace("{ 1, 0, 0 }", "{ 1, 1, 0 }")
+    gate = pair.limits_at(1)[1]
+    bad = {
+        "limits": line.replace("{ 1, 0, 0 }", "{ 0, 0, 0 }").replace("{ { 0u,", "{ { UINT32_MAX,"),
+        "skips": line.replace("{ 1, 0, 0 }", "{ 1, 1, 0 }"),
+        "one more": line.replace(f" {gate}u,", f" {gate + 1}u,"),  # which may change no answer
+    }[wrong]
     assert line != bad
     chosen = proof.Inputs("synthetic", samples(pair))
     with Console(quiet=True).step("proof") as step:
         trace = proof.oracle(pair, chosen, step)
-        program = build(sources, HOST, tmp_path / "right")
+        program = build(sources, target, tmp_path / "right")
         assert proof.astray(pair, program, chosen, trace, step) == []
         (sources / "net.c").write_text(text.replace(line, bad))
-        program = build(sources, HOST, tmp_path / "wrong")
-        (told,) = proof.astray(pair, program, chosen, trace, step)
-    assert told.startswith("host, operating point 1:") and "left at exit" in told
+        program = build(sources, target, tmp_path / "wrong")
+        told, *_ = proof.astray(pair, program, chosen, trace, step)
+    assert told.startswith(f"{target.name}, operating point 1 has the limits ")
+
+
+def test_every_point_of_the_largest_table_is_run_on_an_emulator(tmp_path):
+    if not shutil.which("qemu-system-arm"):
+        pytest.skip("needs qemu-system-arm")
+    first = pointed(tmp_path).exits.operating_points
+    points = tuple(replace(first[k % 4], name=f"p{k}") for k in range(64))
+    pair = pointed(tmp_path, points=points)
+    program = build(compile_for(pair, pair.optimised, CORTEX_M4, tmp_path / "c", "time"), CORTEX_M4, tmp_path / "out")
+    chosen = proof.Inputs("synthetic", samples(pair))
+    with Console(quiet=True).step("proof") as step:
+        trace = proof.oracle(pair, chosen, step)
+        assert proof.astray(pair, program, chosen, trace, step) == []
+        changed = replace(trace, scores=trace.scores ^ 1)
+        assert len(proof.astray(pair, program, chosen, changed, step)) == 64
+
+
+def test_heads_of_one_tap_are_one_tap_and_another_map_of_equal_cost_is_not(tmp_path):
+    from networks import Network, _pair
+
+    def near(seed):
+        net = Network(seed)
+        source = net.activation(8, 8, 2)
+        tap = net.conv(source, 8, 3, 1)
+        pooled = net.pool(tap, 2, 2, "MAX_POOL_2D")
+        near.outputs = [net.classifier(net.flat(net.pool(tap, 4, 4))), net.classifier(net.flat(net.pool(tap, 8, 8)))]
+        near.outputs.append(net.classifier(net.flat(net.pool(pooled, 2, 2))))
+        final = net.classifier(net.flat(net.conv(pooled, 4, 3, 1)))
+        _, exits = _pair(net, source, final, final)
+        named = {f"out{k}": t for k, t in enumerate(near.outputs)} | {"final": final}
+        content = network(net.nodes, [source], named)
+        early = tuple(door.ExitSpec(f"exit{k}", f"out{k}", "max_score") for k in range(3))
+        digest = hashlib.sha256(content).hexdigest()
+        specs = (*early, door.ExitSpec("final", "final"))
+        return content, replace(exits, model_sha256=digest, exits=specs, operating_points=())
+
+    pair = read(tmp_path, 2, near)
+    assert pair.taps == ((0, 1), (2,))
+
+
+def test_a_table_for_a_model_without_early_exits_is_none(tmp_path):
+    found = read(tmp_path, 4, lambda seed: several_exits(seed, ()))
+    points = (door.OperatingPoint("a", {}), door.OperatingPoint("b", {}))
+    pair = bind(found.path, replace(found.exits, operating_points=points))
+    program = build(compile_for(pair, pair.optimised, HOST, tmp_path / "c", "time"), HOST, tmp_path / "out")
+    assert program.model.points == 0
+
+
+def test_a_limit_that_no_threshold_says_is_left_out_before_it_is_predicted():
+    gate = decision.Gate(0.5)
+    assert gate.threshold(10) is None and gate.threshold(120) is not None
+    assert learning.sayable((gate, gate), (10, 120)) == (None, 120)
 
 
 def test_what_keeps_a_state_is_computed_at_every_point(tmp_path):
@@ -219,6 +280,8 @@ def test_what_was_predicted_is_kept_and_told_in_the_header(tmp_path):
         {"macs": -1.0},
         {"macs": "many"},
         {"more": 1},
+        {"exit_rates": [1.0, 1.0, 1.0, 1.0]},
+        {"samples": 10**40},
         {"instructions": {"cortex-m4": -1.0}},
         {"instructions": 5.0},
     ],
@@ -234,14 +297,14 @@ def test_predictions_that_cannot_be_are_refused(wrong, tmp_path):
         door.read(tmp_path / "exits.json")
 
 
-def test_more_points_than_a_byte_can_number_are_refused(tmp_path):
-    pair = pointed(tmp_path, points=tuple(door.OperatingPoint(f"p{k}", {}) for k in range(255)))
+def test_more_points_than_can_be_proven_are_refused(tmp_path):
+    pair = pointed(tmp_path, points=tuple(door.OperatingPoint(f"p{k}", {}) for k in range(64)))
     pair.exits.write(tmp_path / "exits.json")
-    assert len(door.read(tmp_path / "exits.json").operating_points) == 255
+    assert len(door.read(tmp_path / "exits.json").operating_points) == 64
     document = json.loads((tmp_path / "exits.json").read_text())
     document["operating_points"].append({"name": "one more", "thresholds": {}})
     (tmp_path / "exits.json").write_text(json.dumps(document))
-    with pytest.raises(TrecxError, match="256 operating points; supported: up to 255"):
+    with pytest.raises(TrecxError, match="65 operating points; supported: up to 64"):
         door.read(tmp_path / "exits.json")
 
 
@@ -287,7 +350,8 @@ def test_the_firmware_reproduces_what_the_search_predicted(tmp_path):
             assert (found.labels == DATA.validation.y).mean() == point.predicted.accuracy
     costs = [point.predicted.macs for point in plain[1:]]
     assert costs == sorted(costs) and costs[0] < 0.7 * costs[-1]
-    assert points[0].thresholds == {} and points[0].predicted.macs == pair.costs.shared[-1]
+    whole = pair.costs.shared[-1] + sum(pair.costs.heads)
+    assert points[0].thresholds == {} and points[0].predicted.macs == whole  # the first does without no exit
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_thinning_keeps_both_ends():
     few = s.thinned(found, 4)
     assert 2 <= len(few) <= 4 and few[0] == found[0] and few[-1] == found[-1] and set(few) <= set(found)
     assert s.thinned(few, 9) == few
+    assert s.thinned(found, 1) == (found[len(found) // 2],) and s.thinned((), 1) == ()
 
 
 @pytest.mark.parametrize(

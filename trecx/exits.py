@@ -17,7 +17,7 @@ Exits come in the order in which they are taken and are bound to the model's out
 the criterion "gate" decides by an output of one value, others by the logits behind their class scores. Where no exit
 is sure enough, "otherwise" says which answers: the last ("final"), or of all the surest ("most_confident").
 The first operating point is the firmware's default; without one, every early exit starts as "never". Where there are
-several the firmware can change between them, and one that does not name an exit does without it: it is not computed.
+several the firmware can change between them, and one but the first that does not name an exit does not compute it.
 "predicted" says what a point did to the samples it was chosen on: {"samples": 512, "accuracy": 0.92,
 "exit_rates": [0.4, 0.1, 0.5], "macs": 1700000.0}.
 """
@@ -34,7 +34,7 @@ from trecx.files import write_json
 
 # A label is one byte, and what decides sums over the classes in 32 bits.
 MOST_CLASSES = 256
-MOST_POINTS = 255  # its number is one byte
+MOST_POINTS = 64
 FORMAT = "trecx-exits/2"
 FORMATS = ("trecx-exits/1", FORMAT)  # the first has neither gates nor "outputs" nor "otherwise"
 FINAL, MOST_CONFIDENT = OTHERWISE = ("final", "most_confident")
@@ -293,8 +293,10 @@ def _prediction_problems(point: dict[str, Any], exits: int) -> Iterator[str]:
     if found is None:
         return
     shares = (found.accuracy, *found.exit_rates)
-    if found.samples < 1 or not all(0 <= share <= 1 for share in shares) or not 0 <= found.macs < 1e18:
+    if not 1 <= found.samples < 2**31 or not all(0 <= share <= 1 for share in shares) or not 0 <= found.macs < 1e18:
         yield f"{told}: samples are at least 1, accuracy and exit_rates shares of 1, and macs not negative"
+    elif abs(sum(found.exit_rates) - 1) > 1e-6:
+        yield f"{told}: exit_rates add up to {sum(found.exit_rates):g}, not 1"
     if not all(0 <= count < 1e18 for count in (found.instructions or {}).values()):
         yield f"{told}: instructions are not negative"
     if len(found.exit_rates) != exits:

@@ -88,6 +88,11 @@ def _unfit(settings: Settings) -> Iterator[str]:
         if getattr(settings, name) != one.default and name not in chosen.options:
             owners = ", ".join(method.name for method in METHODS if name in method.options)
             yield f"{one.flag} does not apply to the method {chosen.name}; it belongs to {owners}."
+    if settings.scheme == "qat" and (chosen.untunable or settings.heads_only):
+        yield f"--quantize qat: {chosen.untunable or 'with --heads-only the backbone stays as it is.'}"
+    if chosen.taps[1] == 0 and (settings.choices > 1 or settings.criterion):
+        yield f"The method {chosen.name} has no early exit: neither --criterion nor --operating-points apply."
+        return
     if settings.choices > 1 and chosen.otherwise == MOST_CONFIDENT:
         yield f"The method {chosen.name} lets the surest exit answer; --operating-points are limits only."
     if settings.criterion is None:

@@ -309,7 +309,15 @@ static void point(char *rest) {
     put_line("e-[Command 'point' requires the number of an operating point; there are ", MODEL_POINTS, "]");
     return;
   }
-  put_line("m-point-[", number, "]");
+  put_text("m-point-[");
+  put_unsigned(number);
+  for (uint32_t exit = 0; exit < MODEL_LIMITS; exit++) {
+    uint32_t limit;
+    const bool computed = model_threshold((uint8_t)exit, &limit) == 1;
+    put_text(computed ? "," : ",off ");
+    put_unsigned(limit);
+  }
+  put_text("]\r\n");
 }
 #endif
 
@@ -352,7 +360,7 @@ static const command_t commands[] = {
   { "overhead", overhead, "overhead     : Ticks that measuring adds to those of raw" },
   { "limit", limit, "limit EXIT N : Set the limit of an early exit; 0 never, 4294967295 always" },
 #if MODEL_POINTS > 0
-  { "point", point, "point K      : Set the limits of an operating point" },
+  { "point", point, "point K      : Set an operating point, and print its limits" },
 #endif
   { "memory", memory, "memory       : Bytes of [arena, most stack used so far]" },
   { "test", test, "test         : Known-answer test, [differences]; resets the limits" },

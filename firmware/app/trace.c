@@ -2,6 +2,7 @@
  *
  *   trace [--tensors] LIMIT...     one limit (uint32) per exit that decides
  *   trace --point K                the limits of an operating point
+ *   trace --points                 prints the limits of every operating point, as "K,LIMIT,..." or "off LIMIT"
  *
  * Reads any number of samples of MODEL_INPUT_BYTES from stdin and writes for each one an answer to stdout:
  *   exit u8, label u8, outputs[MODEL_OUTPUT_BYTES] i8, logits[MODEL_CLASSES] i8, statistics[MODEL_LIMITS] u32
@@ -109,6 +110,21 @@ static bool set_point(const char *argument) {
   return false;
 }
 
+#if MODEL_POINTS > 0
+static void print_points(void) {
+  for (uint32_t point = 0; point < MODEL_POINTS; point++) {
+    (void)model_set_point((uint8_t)point);
+    printf("%u", (unsigned)point);
+    for (uint32_t exit = 0; exit < MODEL_LIMITS; exit++) {
+      uint32_t limit;
+      const bool computed = model_threshold((uint8_t)exit, &limit) == 1;
+      printf(computed ? ",%u" : ",off %u", (unsigned)limit);
+    }
+    printf("\n");
+  }
+}
+#endif
+
 int main(int argc, char **argv) {
 #ifdef SIGPIPE
   signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error to report, not a sudden death */
@@ -119,6 +135,12 @@ int main(int argc, char **argv) {
     first = 2;
   }
   model_init();
+#if MODEL_POINTS > 0
+  if (argc - first == 1 && strcmp(argv[first], "--points") == 0) {
+    print_points();
+    return 0;
+  }
+#endif
   const bool pointed = argc - first == 2 && strcmp(argv[first], "--point") == 0;
   if (!(pointed ? set_point(argv[first + 1]) : set_limits(argc - first, argv + first))) {
     return 2;

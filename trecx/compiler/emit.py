@@ -128,8 +128,8 @@ def emit(
         "most_confident": graph.most_confident,
         "classes": graph.classes,
         "outputs": _outputs(graph),
-        "points": _points(graph, decisions, points) if len(points) > 1 else (),
-        "skips": len(points) > 1 and not graph.most_confident,
+        "points": _points(graph, decisions, points) if len(points) > 1 and limits else (),
+        "skips": len(points) > 1 and len(limits) > 0 and not graph.most_confident,
         "softmax": graph.classes > 0 and all(e.scores is not e.logits for e in graph.exits),
         # One macro for all exits where the same threshold has the same limit at each.
         "one_threshold": len({e.limit for e in exits if e.limit}) == 1,
@@ -219,13 +219,13 @@ def _exit(exit_: Exit, macs: int, threshold: Sequence[float | None]) -> ExitText
 
 
 def _points(graph: Graph, decisions: Sequence[Criterion], points: Sequence[OperatingPoint]) -> tuple[PointText, ...]:
-    """The operating points as limits; where the surest of all exits may answer none can be done without."""
+    """The operating points as limits; the first does without no exit, nor do any where the surest of all may answer."""
     early = [e.name for e in graph.exits[:-1]]
     found = []
-    for point in points:
+    for number, point in enumerate(points):
         at = [point.thresholds.get(name) for name in early]
         rest = [False] * (len(decisions) - len(early))
-        off = [threshold is None and not graph.most_confident for threshold in at]
+        off = [threshold is None and number > 0 and not graph.most_confident for threshold in at]
         found.append(PointText(_comment(point.name), decision.limits(decisions, at), (*off, *rest), _told(point)))
     return tuple(found)
 

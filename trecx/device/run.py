@@ -169,6 +169,16 @@ def profile(build: Build, one_input: np.ndarray, limits: Sequence[int]) -> dict[
     return dict(found)
 
 
+def points(build: Build) -> tuple[str, ...]:
+    """The operating points as the program has them: for each "LIMIT,LIMIT,…", with "off " before those left out."""
+    if build.target.emulator is None:
+        rows = _trace(build, b"", (), ("--points",), HOST_TIMEOUT_S).decode(errors="replace").splitlines()
+    else:
+        with counting(build) as console:
+            rows = [console.value(f"point {number}", "point") for number in range(build.model.points)]
+    return tuple(row.partition(",")[2] for row in rows)
+
+
 def _set_limits(console: Console, limits: Sequence[int] | Point) -> None:
     if isinstance(limits, Point):
         console.value(f"point {limits.number}", "point")

@@ -18,6 +18,7 @@ import numpy as np
 from trecx.decision import NEVER
 
 # Weights of accuracy in the objective. The authors take 0.5 to 1.05; below it are configurations that save more.
+MOST_STARTS = 6
 LAMBDAS = np.arange(0.0, 1.0501, 0.025)
 
 
@@ -87,7 +88,9 @@ def search(recorded: Recorded) -> tuple[Outcome, ...]:
     """
     none: Limits = (None,) * recorded.statistics.shape[1]
     seen = _Seen(recorded)
-    first = [_with(none, k, int(recorded.statistics[:, k].max())) for k in range(len(none))]
+    # From each exit alone as well, unless that would take minutes.
+    alone = [_with(none, k, int(recorded.statistics[:, k].max())) for k in range(len(none))]
+    first = alone if len(none) <= MOST_STARTS else []
     for weight in LAMBDAS.tolist():
         for start in (none, *first):
             _descend(seen, weight, start)
@@ -95,7 +98,9 @@ def search(recorded: Recorded) -> tuple[Outcome, ...]:
 
 
 def thinned(outcomes: Sequence[Outcome], count: int) -> tuple[Outcome, ...]:
-    """At most so many of these, both ends and the rest evenly by cost."""
+    """At most so many of these, both ends and the rest evenly by cost; of one, that in the middle."""
+    if count == 1 and outcomes:
+        return (outcomes[len(outcomes) // 2],)
     if len(outcomes) <= count:
         return tuple(outcomes)
     costs = np.array([one.cost for one in outcomes])

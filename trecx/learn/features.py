@@ -42,7 +42,7 @@ class Cut:
 def cut(model: Any, backbone: Any) -> Cut:
     """Cut a model with exits where it stops being `backbone`, the frozen plain network that it grew on."""
     kept = {layer.name for layer in backbone.layers} - set(model.output_names)
-    read: dict[str, Any] = {}
+    read: dict[tuple[Any, ...], Any] = {}
     for output in model.outputs:
         _frontier(output, kept, set(model.output_names), read)
     front = keras().Model(model.input, list(read.values()))
@@ -53,11 +53,12 @@ def cut(model: Any, backbone: Any) -> Cut:
     return Cut(front, tail, tuple(tuple(int(n) for n in tensor.shape[1:]) for tensor in read.values()))
 
 
-def _frontier(tensor: Any, kept: set[str], outputs: set[str], found: dict[str, Any]) -> None:
-    """Collect, by name, the constant tensors that what learns reads on the way to `tensor`."""
+def _frontier(tensor: Any, kept: set[str], outputs: set[str], found: dict[tuple[Any, ...], Any]) -> None:
+    """Collect, by layer and its use, the constant tensors that what learns reads on the way to `tensor`."""
     for source in _inputs(tensor._keras_history.layer):
         if _constant(source, kept, outputs):
-            found.setdefault(source.name, source)
+            layer, *place = source._keras_history
+            found.setdefault((layer.name, *place), source)
         else:
             _frontier(source, kept, outputs, found)
 

@@ -12,6 +12,7 @@ from mlperf_tiny.task import Data
 from trecx import __version__, documents, files
 from trecx import exits as door
 from trecx.console import Step
+from trecx.decision import Criterion
 from trecx.errors import TrecxError
 from trecx.files import write_json
 from trecx.judge import search
@@ -179,7 +180,7 @@ def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
 def operating_points(
     pair: Pair, answered: Trace, calibrated: Sequence[int], count: int, cost: str | None = None
 ) -> tuple[door.OperatingPoint, ...]:
-    """The calibrated limits as an operating point, and so many less one that the search finds, the cheapest first.
+    """The calibrated limits as an operating point, and those that the search finds, so many in all, cheapest first.
 
     `cost` is what they trade accuracy for (`counting.costs`).
     """
@@ -191,14 +192,22 @@ def operating_points(
     statistics, right = answered.decided(pair.decisions)[:, :early], answered.right()
     what, costs = counting.costs(pair, cost) if count > 1 and early else (counting.MACS, pair.costs)
     macs, recorded = (search.Recorded(statistics, right, each, pair.taps) for each in (pair.costs, costs))
-    chosen = [("calibrated", tuple(limit or None for limit in calibrated[:early]))]
+    chosen: list[tuple[str, search.Limits]] = [("calibrated", tuple(calibrated[:early]))]
     if count > 1 and early:
         every = search.search(recorded)
-        others = search.thinned([one for one in every if one.accuracy >= every[-1].accuracy - WORTH], count - 1)
-        chosen += [(f"point {k}", one.limits) for k, one in enumerate(others, 1)]
+        worth = [one for one in every if one.accuracy >= every[-1].accuracy - WORTH]
+        kept = [one.limits for one in search.thinned(worth, count - 1)]
+        others = dict.fromkeys(sayable(pair.decisions, limits) for limits in kept)
+        chosen += [(f"point {k}", limits) for k, limits in enumerate(others, 1)]
     found = [(name, search.outcome(macs, limits), search.outcome(recorded, limits).cost) for name, limits in chosen]
     on = what.partition(":")[2]
     return tuple(point(pair, name, one, len(right), {on: spent} if on else None) for name, one, spent in found)
+
+
+def sayable(decisions: Sequence[Criterion], limits: search.Limits) -> search.Limits:
+    """Limits without those that no threshold says: near a gate's end sigmoid is 1 in a float, and nobody leaves."""
+    known = zip(decisions, limits, strict=False)
+    return tuple(None if at is None or kind.threshold(at) is None else at for kind, at in known)
 
 
 def point(

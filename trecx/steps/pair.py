@@ -11,7 +11,7 @@ from trecx.compiler import tflite
 from trecx.compiler.graph import Graph
 from trecx.compiler.ir import Op
 from trecx.compiler.optimise import optimise
-from trecx.compiler.plan import heads, split
+from trecx.compiler.plan import before, heads, split
 from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
 from trecx.judge.search import Costs
@@ -69,15 +69,15 @@ class Pair:
         """The same for any cost of an operator."""
         own = [sum(cost(self.optimised.op(index)) for index in head) for head in heads(self.optimised)]
         every = accumulate(sum(map(cost, stage.ops)) for stage in split(self.optimised))
-        before = accumulate((*own, 0))
-        return Costs(tuple(float(m - h) for m, h in zip(every, before, strict=True)), tuple(map(float, own)))
+        passed = accumulate((*own, 0))
+        return Costs(tuple(float(m - h) for m, h in zip(every, passed, strict=True)), tuple(map(float, own)))
 
     @property
     def taps(self) -> tuple[tuple[int, ...], ...]:
-        """The early exits by their number, those together before which the network computes the same."""
-        found: dict[float, list[int]] = {}
-        for number, shared in enumerate(self.costs.shared[:-1]):
-            found.setdefault(shared, []).append(number)
+        """The early exits by their number, those together that read the same tap."""
+        found: dict[frozenset[int], list[int]] = {}
+        for number, read in enumerate(before(self.optimised)):
+            found.setdefault(read, []).append(number)
         return tuple(map(tuple, found.values()))
 
     @property

@@ -92,28 +92,48 @@ def prove(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
         raise AnswerIsNo(wrong, "The generated C and the oracle disagree; this build must not be used.")
     step.outcome = "bit-exact: " + ", ".join(f"{_count(v)} {v.inputs} on {v.target}" for v in found)
     if len(pair.exits.operating_points) > 1:
-        step.outcome += f"; {len(pair.exits.operating_points)} operating points"
+        step.outcome += f"; {len(pair.exits.operating_points)} operating points, every table read back"
     step.outcome += "; no second opinion" if second.unavailable else ""
 
 
 def astray(pair: Pair, program: Build, chosen: Inputs, expected: Trace, step: Step) -> list[str]:
-    """Sentences on operating points at which a program answers otherwise than the oracle at their limits."""
-    problems = []
-    few = min(len(expected), ASKED // (program.model.points or 1) if program.target.emulator else ASKED)
-    for number in range(program.model.points):
-        with step.progress(f"{program.target.name}, operating point {number}") as progress:
+    """Sentences on operating points that a program has otherwise, or at which it answers otherwise than the oracle.
+
+    The whole table is read back; what an emulator answers is compared on a few samples of each, others every time.
+    """
+    count = program.model.points
+    if not count:
+        return []
+    where = f"{program.target.name}, operating point"
+    there = device.points(program)
+    wanted = tuple(_row(pair, number) for number in range(count))
+    problems = [
+        f"{where} {number} has the limits {is_!r}, expected {should!r}."
+        for number, (is_, should) in enumerate(zip(there, wanted, strict=True))
+        if is_ != should
+    ]
+    few = min(len(expected), max(ASKED // count, 1) if program.target.emulator else ASKED)
+    for number in range(count):
+        # A stream begins with its first sample.
+        rows = ((0 if pair.graph.states else number * few) + np.arange(few)) % len(expected)
+        with step.progress(f"{where} {number}") as progress:
             run = device.run_qemu if program.target.emulator else device.run_host
-            found = run(program, chosen.samples[:few], device.Point(number), progress)
-        statistics = expected.first(few).decided(pair.decisions)
-        taken = exit_taken(statistics, pair.limits_at(number), expected.exits)
-        same = (found.exit_taken == taken) & (found.scores == expected.scores[np.arange(few), taken]).all(axis=1)
+            found = run(program, chosen.samples[rows], device.Point(number), progress)
+        taken = exit_taken(expected.decided(pair.decisions)[rows], pair.limits_at(number), expected.exits)
+        same = (found.exit_taken == taken) & (found.scores == expected.scores[rows, taken]).all(axis=1)
         if not same.all():
-            sample = int(np.flatnonzero(~same)[0])
-            problems.append(
-                f"{program.target.name}, operating point {number}: {int((~same).sum())} of {few} samples differ; "
-                f"sample {sample} left at exit {int(found.exit_taken[sample])}, expected {int(taken[sample])}."
-            )
+            at = int(np.flatnonzero(~same)[0])
+            left = f"sample {rows[at]} left at exit {int(found.exit_taken[at])}, expected {int(taken[at])}"
+            problems.append(f"{where} {number}: {int((~same).sum())} of {few} samples differ; {left}.")
     return problems
+
+
+def _row(pair: Pair, number: int) -> str:
+    """An operating point as a program tells it."""
+    named, early = pair.exits.operating_points[number].thresholds, [e.name for e in pair.exits.exits[:-1]]
+    off = [number > 0 and not pair.optimised.most_confident and name not in named for name in early]
+    off += [False] * (len(pair.decisions) - len(early))
+    return ",".join(f"off {at}" if left else str(at) for at, left in zip(pair.limits_at(number), off, strict=True))
 
 
 def _runnable(built: Iterable[Build]) -> tuple[list[Build], list[str]]:

@@ -2,6 +2,6 @@
 
 from trecx.compiler.plan.memory import Plan, lower_bound
 from trecx.compiler.plan.selection import plan_memory
-from trecx.compiler.plan.stages import Buffer, Stage, heads, lifetimes, split, steps
+from trecx.compiler.plan.stages import Buffer, Stage, before, heads, lifetimes, split, steps
 
-__all__ = ["Buffer", "Plan", "Stage", "heads", "lifetimes", "lower_bound", "plan_memory", "split", "steps"]
+__all__ = ["Buffer", "Plan", "Stage", "before", "heads", "lifetimes", "lower_bound", "plan_memory", "split", "steps"]

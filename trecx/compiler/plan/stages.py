@@ -64,6 +64,12 @@ def heads(graph: Graph) -> tuple[frozenset[int], ...]:
     return tuple(frozenset(mine - rest - kept) for mine, rest in zip(wanted[:-1], others[:-1], strict=True))
 
 
+def before(graph: Graph) -> tuple[frozenset[int], ...]:
+    """Of each early exit the ops that it needs and that are not its own; equal for exits that read one tap."""
+    wanted = (set().union(*(needed(graph, tensor) for tensor in exit_.read)) for exit_ in graph.exits[:-1])
+    return tuple(frozenset(mine - own) for mine, own in zip(wanted, heads(graph), strict=True))
+
+
 def steps(stages: Sequence[Stage]) -> list[Op | Exit | None]:
     """What happens in each step: first the caller writes the inputs (None), then ops, and a check after each stage."""
     found: list[Op | Exit | None] = [None]

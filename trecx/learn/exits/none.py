@@ -14,6 +14,7 @@ class Plain(Exits):
 
     name: ClassVar[str] = "none"
     taps: ClassVar[tuple[int, int]] = (0, 0)
+    untunable: ClassVar[str] = "The plain network is quantized after training, as the benchmark does it."
 
     def layers(self, name: str) -> Any:
         """None: nothing attaches."""

@@ -12,7 +12,7 @@ in inference mode throughout: in the authors' code its normalization statistics 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from mlperf_tiny.recipe import Recipe
@@ -53,7 +53,7 @@ class PTEENet(Gated):
 
     def phases(self, model: Any, settings: TrainSettings) -> tuple[Phase, ...]:
         """The heads alone, on features that are computed once, by the mixtures that begin at each of them."""
-        loss = self.mixture(model, settings, every=True)
+        loss = self.mixture(model, replace(settings, distillation=0.0), every=True)
         loss = imitating(loss) if self.learn_from == "pseudo" else loss
         return (Phase("heads", settings.epochs, loss, frozen=True, features=True),)
 
