@@ -9,7 +9,7 @@ the authors minimise over a threshold by a bounded search for a minimum, all lim
 running sums: accuracy is a step function of a threshold, and such a search misses its optima.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ class Recorded:
         return len(self.right)
 
 
+Progress = Callable[[int, int], None]
 # A limit for each early exit; None where it is not computed.
 Limits = tuple[int | None, ...]
 
@@ -81,7 +82,7 @@ def pareto(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
     return tuple(best)
 
 
-def search(recorded: Recorded) -> tuple[Outcome, ...]:
+def search(recorded: Recorded, progress: Progress = lambda done, total: None) -> tuple[Outcome, ...]:
     """The configurations that no other one found beats; with one early exit all there are, else by the two searches.
 
     Everything that the searches look at on their way is a candidate, not only where they end.
@@ -91,9 +92,11 @@ def search(recorded: Recorded) -> tuple[Outcome, ...]:
     # From each exit alone as well, unless that would take minutes.
     alone = [_with(none, k, int(recorded.statistics[:, k].max())) for k in range(len(none))]
     first = alone if len(none) <= MOST_STARTS else []
-    for weight in LAMBDAS.tolist():
+    for done, weight in enumerate(LAMBDAS.tolist()):
+        progress(done, len(LAMBDAS))
         for start in (none, *first):
             _descend(seen, weight, start)
+    progress(len(LAMBDAS), len(LAMBDAS))
     return pareto(outcome(recorded, limits) for limits in seen.kept())
 
 
@@ -147,12 +150,22 @@ class _Seen:
         return weight * (1 - accuracy / max(self.base.accuracy, 1e-9)) + (1 - weight) * cost / self.base.cost
 
     def kept(self) -> Iterator[Limits]:
-        """Of each row and of the rest, those that nothing there beats."""
-        yield from (one.limits for one in pareto(self._plain.values()))
-        for (without, exit_), (at, accuracy, cost) in self._rows.items():
-            order = np.lexsort((-accuracy, cost))
-            before = np.maximum.accumulate(np.concatenate([[-1.0], accuracy[order]]))[: len(order)]
-            yield from (_with(without, exit_, int(at[k])) for k in order[accuracy[order] > before])
+        """Of everything that was looked at, what nothing else beats."""
+        plain = list(self._plain.values())
+        rows = [(self._limits(*key, at), accuracy, cost) for key, (at, accuracy, cost) in self._rows.items()]
+        accuracy = np.concatenate([[one.accuracy for one in plain], *(row[1] for row in rows)])
+        cost = np.concatenate([[one.cost for one in plain], *(row[2] for row in rows)])
+        order = np.lexsort((-accuracy, cost))
+        before = np.maximum.accumulate(np.concatenate([[-1.0], accuracy[order]]))[:-1]
+        starts = np.cumsum([len(plain), *(len(row[1]) for row in rows)])
+        for k in order[accuracy[order] > before].tolist():
+            row = int(np.searchsorted(starts, k, "right"))
+            yield plain[k].limits if row == 0 else rows[row - 1][0](k - int(starts[row - 1]))
+
+    @staticmethod
+    def _limits(without: Limits, exit_: int, at: np.ndarray) -> Callable[[int], Limits]:
+        """The configurations of a row by their place in it."""
+        return lambda place: _with(without, exit_, int(at[place]))
 
 
 def _descend(seen: _Seen, weight: float, start: Limits) -> None:

@@ -163,7 +163,8 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right)
     shutil.copyfile(pair.path, out / pair.path.name)
     shutil.copyfile(folders["quantize"] / PROVENANCE, out / PROVENANCE)
-    points = operating_points(pair, answered, chosen.limits, settings.choices, settings.cost)
+    with step.progress("operating points") as progress:
+        points = operating_points(pair, answered, chosen.limits, settings.choices, settings.cost, progress)
     replace(pair.exits, operating_points=points).write(out / EXITS)
     write_json(out / "calibration.json", asdict(chosen))
     step.outcome = outcome(chosen)
@@ -178,7 +179,12 @@ def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
 
 
 def operating_points(
-    pair: Pair, answered: Trace, calibrated: Sequence[int], count: int, cost: str | None = None
+    pair: Pair,
+    answered: Trace,
+    calibrated: Sequence[int],
+    count: int,
+    cost: str | None = None,
+    progress: search.Progress = lambda done, total: None,
 ) -> tuple[door.OperatingPoint, ...]:
     """The calibrated limits as an operating point, and those that the search finds, so many in all, cheapest first.
 
@@ -194,7 +200,7 @@ def operating_points(
     macs, recorded = (search.Recorded(statistics, right, each, pair.taps) for each in (pair.costs, costs))
     chosen: list[tuple[str, search.Limits]] = [("calibrated", tuple(calibrated[:early]))]
     if count > 1 and early:
-        every = search.search(recorded)
+        every = search.search(recorded, progress)
         worth = [one for one in every if one.accuracy >= every[-1].accuracy - WORTH]
         kept = [one.limits for one in search.thinned(worth, count - 1)]
         others = dict.fromkeys(sayable(pair.decisions, limits) for limits in kept)
