@@ -21,6 +21,7 @@ from trecx.learn.exits.eenet import EENet
 from trecx.learn.exits.layers import pooled, separable
 from trecx.learn.exits.method import Head, Loss, exit_names, gate, joined
 from trecx.learn.exits.mixture import expected, mixtures, price_limit
+from trecx.learn.exits.softcond import SoftCond
 from trecx.learn.flatbuffer import describe
 from trecx.learn.fuse import fuse
 from trecx.learn.keras import keras, tensorflow
@@ -111,7 +112,7 @@ def test_an_interrupted_training_ends_bit_equal_to_an_uninterrupted_one(trained,
     assert (folder / "history.json").read_bytes() == (tmp_path / "history.json").read_bytes()
 
 
-@pytest.mark.parametrize("made", [BRANCHES, GATES], ids=lambda m: m.name)
+@pytest.mark.parametrize("made", [BRANCHES, GATES, SoftCond(("one", "two"), prior=0.0)], ids=lambda m: m.name)
 def test_the_first_exit_teaches_the_stem(made):
     tf = tensorflow()
     model = made.attach("branching", TASK.backbone(keras()))

@@ -393,22 +393,6 @@ def test_hard_gates_and_the_mixture_are_both_close_to_the_last_exit(one, trained
     assert soft > final - 0.05 and sharp > final - 0.08
 
 
-def test_the_first_gate_and_exit_teach_the_stem_through_the_mixture():
-    tf = tensorflow()
-    one = SoftCond(TAPS, prior=0.0)
-    model = one.attach("branching", TASK.backbone(keras()))
-    loss = one.phases(model, TrainSettings(epochs=4))[-1].loss
-    ends = [model.get_layer(name) for name in one.outputs]
-    logits = keras().Model(model.input, [e.input if e.name in one.exits else e.output for e in ends])
-    target = np.eye(CLASSES, dtype=np.float32)[DATA.train.y[:32]]
-    with tf.GradientTape() as tape:
-        total = loss.of(
-            dict(zip(one.outputs, logits(DATA.train.x[:32], training=True), strict=True)), target, None, 0.0
-        )[0]
-    watched = [model.get_layer(name).kernel for name in ("one_conv", "early1_logits", "early1_gate")]
-    assert all(float(tf.reduce_max(tf.abs(g))) > 1e-5 for g in tape.gradient(total, watched))
-
-
 def test_exit_scores_leave_gates_out():
     one = PTEENet(TAPS)
     model = attach(TASK, one, plain(TASK))
