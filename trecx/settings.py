@@ -140,7 +140,7 @@ class Settings:
     gate_prior: float | None = option(
         None,
         "--gate-prior",
-        "What gates lose at first by being wrong about whether their exit is right [default: 0.5].",
+        "What gates lose at first by being wrong about whether their exit is right [default: 0.5, of pteenet 0].",
         "train",
         kind=float,
         least=0,

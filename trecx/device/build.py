@@ -69,9 +69,9 @@ class Interface:
     output_bytes: int
     exits: int
     limits: int
-    points: int
     arena_bytes: int
     state_bytes: int
+    points: int = 0
 
 
 @dataclass(frozen=True)
@@ -222,9 +222,9 @@ class _Job:
             "OUTPUT_BYTES",
             "EXITS",
             "LIMITS",
-            "POINTS",
             "ARENA_BYTES",
             "STATE_BYTES",
+            "POINTS",
         )
         fields = ("NAME", "TASK", *counts)
         probe = self.scratch / "interface.c"

@@ -31,6 +31,7 @@ class PTEENet(Gated):
     options: ClassVar[tuple[str, ...]] = ("price", "gate_prior", "learn_from")
     teachers: ClassVar[tuple[str, ...]] = ("pseudo", "labels")
     untunable: ClassVar[str] = "The method pteenet leaves the backbone as it is, and fine-tuning would change it."
+    prior: float = 0.0
     learn_from: str = "pseudo"
 
     @classmethod
