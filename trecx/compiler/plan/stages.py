@@ -58,16 +58,19 @@ def heads(graph: Graph) -> tuple[frozenset[int], ...]:
 
     What keeps a state is never among them: it would miss a run.
     """
-    kept = set().union(*(needed(graph, tensor) for tensor in graph.states))
-    wanted = [set().union(*(needed(graph, tensor) for tensor in exit_.read)) for exit_ in graph.exits]
+    kept, wanted = set().union(*(needed(graph, tensor) for tensor in graph.states)), _wanted(graph)
     others = [set().union(*(one for j, one in enumerate(wanted) if j != k)) for k in range(len(wanted))]
     return tuple(frozenset(mine - rest - kept) for mine, rest in zip(wanted[:-1], others[:-1], strict=True))
 
 
 def before(graph: Graph) -> tuple[frozenset[int], ...]:
     """Of each early exit the ops that it needs and that are not its own; equal for exits that read one tap."""
-    wanted = (set().union(*(needed(graph, tensor) for tensor in exit_.read)) for exit_ in graph.exits[:-1])
-    return tuple(frozenset(mine - own) for mine, own in zip(wanted, heads(graph), strict=True))
+    return tuple(frozenset(mine - own) for mine, own in zip(_wanted(graph), heads(graph), strict=False))
+
+
+def _wanted(graph: Graph) -> list[set[int]]:
+    """The ops that each exit needs."""
+    return [set().union(*(needed(graph, tensor) for tensor in exit_.read)) for exit_ in graph.exits]
 
 
 def steps(stages: Sequence[Stage]) -> list[Op | Exit | None]:
