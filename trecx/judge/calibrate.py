@@ -95,7 +95,7 @@ def calibrate(
         samples=len(trace),
         unbounded_thresholds=thresholds(decisions, losses.limits[unbounded]),
         unbounded_exit_rate=float(losses.exit_rate[unbounded]),
-        warnings=(*_warnings(losses, chosen, unbounded, points, confidence, len(trace)), *_stuck(trace, decisions)),
+        warnings=_warnings(losses, chosen, unbounded, points, confidence, len(trace)),
     )
 
 
@@ -211,7 +211,7 @@ def _warnings(
     return tuple(found)
 
 
-def _stuck(trace: Trace, decisions: Sequence[Criterion]) -> Iterator[str]:
+def stuck(trace: Trace, decisions: Sequence[Criterion]) -> Iterator[str]:
     """Sentences about gates that learned nothing: they say nearly the same to every sample."""
     decided = trace.decided(decisions)
     for number, one in enumerate(decisions):

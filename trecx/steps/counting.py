@@ -34,11 +34,6 @@ def costs(pair: Pair, wanted: str | None) -> tuple[str, Costs]:
     return f"{INSTRUCTIONS}:{target.name}", instructions(pair, target)
 
 
-def known() -> tuple[str, ...]:
-    """Everything that costs can be counted in."""
-    return (MACS, *(f"{INSTRUCTIONS}:{target.name}" for target in TARGETS if target.emulator))
-
-
 def instructions(pair: Pair, target: Target) -> Costs:
     """Instructions to each exit's answer, from those of every operator in one inference that comes by all exits.
 

@@ -16,7 +16,7 @@ from trecx.decision import Criterion
 from trecx.errors import TrecxError
 from trecx.files import write_json
 from trecx.judge import search
-from trecx.judge.calibrate import Calibration, calibrate
+from trecx.judge.calibrate import Calibration, calibrate, stuck
 from trecx.judge.calibrate import thresholds as decision_thresholds
 from trecx.judge.trace import Trace
 from trecx.settings import Folders, Settings
@@ -167,7 +167,7 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         points = operating_points(pair, answered, chosen.limits, settings.choices, settings.cost, progress)
     replace(pair.exits, operating_points=points).write(out / EXITS)
     write_json(out / "calibration.json", asdict(chosen))
-    step.outcome = outcome(chosen)
+    step.outcome = "; WARNING: ".join((outcome(chosen), *stuck(answered, pair.decisions)))
 
 
 def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
