@@ -3,10 +3,10 @@
 Source: Y. Kaya, S. Hong and T. Dumitras, "Shallow-Deep Networks: Understanding and Mitigating Network Overthinking",
 ICML 2019, and the authors' code.
 
-    exit: tap -> average pool to 4x4 -> Dense -> softmax
+    exit: tap -> average pool by a quarter of each side -> Dense -> softmax
 
-The authors pool with a learned mixture of maximum and average, a max + (1 - a) avg; that is the average here, which
-costs an int8 network no multiplication by a constant of its own. The loss is CE_final + sum of tau_n(e) CE_n, where
+The authors pool to 4x4 with a learned mixture of maximum and average, a max + (1 - a) avg; here it is the average,
+which costs an int8 network no multiplication by a constant of its own. The loss is CE_final + sum of tau_n(e) CE_n, where
 tau_n rises over the epochs e from 0.01 to the exit's relative cost. They train it from scratch; here the backbone may
 be trained already. With `heads_only` it keeps its weights, and the heads learn by the sum of their cross-entropies.
 """
@@ -23,7 +23,7 @@ from trecx.learn.exits.method import FINAL, HEADS, Choice, Exits, Loss, Phase
 from trecx.learn.keras import keras, tensorflow
 from trecx.learn.settings import TrainSettings
 
-SIDE = 4  # of the pooled map
+SIDE = 4  # of the pooled map, where it divides the tap's
 FIRST = 0.01  # the weight of an early exit before the first epoch
 
 
@@ -51,7 +51,7 @@ class SDN(Exits):
         return super().about() | {"heads_only": self.heads_only}
 
     def layers(self, name: str) -> Callable[[Any, int], Sequence[Any]]:
-        """The pool to 4x4 and the Dense layer of the exit `name`."""
+        """The pool and the Dense layer of the exit `name`."""
 
         def head(tap: Any, classes: int) -> Sequence[Any]:
             layers, side = keras().layers, [max(int(n) // SIDE, 1) for n in tap.shape[1:3]]
