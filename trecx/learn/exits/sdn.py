@@ -6,7 +6,7 @@ ICML 2019, and the authors' code.
     exit: tap -> average pool by a quarter of each side -> Dense -> softmax
 
 The authors pool to 4x4 with a learned mixture of maximum and average, a max + (1 - a) avg; here it is the average,
-which costs an int8 network no multiplication by a constant of its own. The loss is CE_final + sum of tau_n(e) CE_n, where
+which costs an int8 network no multiplication by a constant. The loss is CE_final + sum of tau_n(e) CE_n, where
 tau_n rises over the epochs e from 0.01 to the exit's relative cost. They train it from scratch; here the backbone may
 be trained already. With `heads_only` it keeps its weights, and the heads learn by the sum of their cross-entropies.
 """
