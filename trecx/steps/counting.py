@@ -14,8 +14,9 @@ from trecx.device.run import profile, run_qemu
 from trecx.errors import ToolMissing
 from trecx.judge.record import forced
 from trecx.judge.search import Costs
+from trecx.steps import pair as pairs
 from trecx.steps.firmware import compile_for
-from trecx.steps.pair import Pair
+from trecx.steps.pair import BACKBONE, Pair
 
 SEED = 1
 MACS, INSTRUCTIONS = "macs", "instructions"
@@ -34,17 +35,17 @@ def costs(pair: Pair, wanted: str | None) -> tuple[str, Costs]:
     return f"{INSTRUCTIONS}:{target.name}", instructions(pair, target)
 
 
-def instructions(pair: Pair, target: Target) -> Costs:
+def instructions(pair: Pair, target: Target, optimize: str = "time") -> Costs:
     """Instructions to each exit's answer, from those of every operator in one inference that comes by all exits.
 
     What is no operator's (the decisions, the end of an inference) and the softmax of an answer are taken as equal at
     every exit. Raises ToolMissing where the target cannot be emulated here.
     """
     with tempfile.TemporaryDirectory(prefix="trecx-counting-") as folder:
-        sources = compile_for(pair, pair.optimised, target, Path(folder) / "c", "time", hooks=True)
-        profiled = build(sources, target, Path(folder) / "profile", "profile", Options())
+        sources = compile_for(pair, pair.optimised, target, Path(folder) / "c", optimize, hooks=True)
+        profiled = build(sources, target, Path(folder) / "profile", "profile", Options(optimize=optimize))
         counted = by_operator(pair, profiled)
-        program = build(sources, target, Path(folder) / "serve", options=Options())
+        program = build(sources, target, Path(folder) / "serve", options=Options(optimize=optimize))
         last = forced(len(pair.limits), len(pair.limits))
         whole = run_qemu(program, one_input(pair)[np.newaxis], last).instructions
     assert whole is not None
@@ -55,6 +56,12 @@ def instructions(pair: Pair, target: Target) -> Costs:
     early = len(on_the_way.heads)
     answer = _answer(pair, counted) if early else rest
     return Costs(tuple(one + answer for one in on_the_way.shared), tuple(one + decision for one in on_the_way.heads))
+
+
+def alone(pair: Pair, target: Target, optimize: str = "time") -> float | None:
+    """Instructions of the backbone alone, where its file lies beside the pair."""
+    path = pair.path.parent / BACKBONE
+    return instructions(pairs.plain(path), target, optimize).shared[-1] if path.is_file() else None
 
 
 def by_operator(pair: Pair, profiled: Build) -> dict[int, int]:

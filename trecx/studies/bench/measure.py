@@ -121,13 +121,13 @@ def measure(model: Model, target: Target, optimize: str, step: Step) -> Figures:
         program, profiled = _programs(pair, target, Path(name), optimize)
         answers, stack = proof.answers(pair, program, model.inputs, step)
         proof.compare(pair, program, model.inputs, model.expected, answers).require_equal()
-        cycles, why = _cycles(pair, program)
+        estimated, why = cycles(pair, program)
         layers = by_operator(pair, profiled)
         whole = run_qemu(program, one_input(pair)[np.newaxis], forced(early, early)).instructions
     assert answers.exit_instructions is not None and whole is not None
     means = [round(float(mean)) for mean in answers.exit_instructions.mean(axis=0)]
     names = [e.name for e in pair.graph.exits]
-    exits = [ExitCost(*row) for row in zip(names, pair.macs, means, cycles, strict=True)]
+    exits = [ExitCost(*row) for row in zip(names, pair.macs, means, estimated, strict=True)]
     rest = int(whole[0]) - sum(layers.values())
     return Figures(
         target, optimize, len(answers), tuple(exits), by_class(pair, layers), rest, program.sizes, stack, why
@@ -163,15 +163,27 @@ def by_class(pair: Pair, layers: Mapping[int, int]) -> tuple[ClassCost, ...]:
     return tuple(found)
 
 
-def _cycles(pair: Pair, program: Build) -> tuple[Sequence[int | None], str]:
+def cycles(pair: Pair, program: Build) -> tuple[Sequence[int | None], str]:
     """Estimated cycles to each exit, or why there are none."""
-    early = len(pair.limits)
+    found, why = _executed(pair, program, range(len(pair.limits) + 1))
+    return [one and one[1] for one in found], why
+
+
+def cycles_per_instruction(pair: Pair, program: Build) -> tuple[float | None, str]:
+    """Estimated cycles by instructions of one inference to the final exit, or why there are none."""
+    (last,), why = _executed(pair, program, (len(pair.limits),))
+    return last and last[1] / last[0], why
+
+
+def _executed(pair: Pair, program: Build, exits: Sequence[int]) -> tuple[list[tuple[int, int] | None], str]:
+    """Instructions and estimated cycles of one inference to each of these exits, or why there are no cycles."""
+    early, none = len(pair.limits), [None for _ in exits]
     core = CORES.get(program.target.name)
     try:
-        found = [counts.executed(program, one_input(pair), forced(early, k)) for k in range(early + 1)]
+        found = [counts.executed(program, one_input(pair), forced(early, k)) for k in exits]
         if core is None:
-            return [None] * (early + 1), NO_MODEL[program.target.name]
+            return list(none), NO_MODEL[program.target.name]
         code = counts.disassembly(program)
     except ToolMissing as missing:
-        return [None] * (early + 1), " ".join(missing.problems)
-    return [estimate(core, times, code) for times in found], ""
+        return list(none), " ".join(missing.problems)
+    return [(times.instructions, estimate(core, times, code)) for times in found], ""
