@@ -248,6 +248,39 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
 
 @main.command()
+@run_argument
+@click.option("--target", help="An emulated one [default: the run's first].")
+@click.option(
+    "--exit-rate",
+    "exit_rates",
+    type=float,
+    multiple=True,
+    help="Share of the samples that leaves at an early exit, once for each [default: what the run knows].",
+)
+@click.option("--energy", type=click.Path(path_type=Path), help="JSON file of clock, power and a second unit.")
+@reporting
+def estimate(run: Path, as_json: bool, **options: Any) -> None:
+    """Predict time and energy of a run's network: exits one after the other, or beside it on a second unit.
+
+    From the instructions of one inference, counted operator by operator. Says from which exit rate on exits pay, and
+    which execution suits. See docs/estimate.md.
+
+    \b
+    trecx estimate build/kws
+    trecx estimate build/kws --target cortex-m55 --exit-rate 0.3
+    trecx estimate build/kws --energy board.json
+    """
+    from trecx import request
+    from trecx.console import Console
+    from trecx.studies.estimate import estimate as estimating
+    from trecx.studies.estimate import results
+
+    opened = request.resume(run, {}, "estimate")
+    found = estimating.estimate(opened, estimating.Options(**options), Console(quiet=as_json))
+    click.echo(json.dumps(results.as_json(found), indent=2) if as_json else results.text(found), nl=as_json)
+
+
+@main.command()
 @click.argument("task", type=task_name())
 @setting("data")
 @setting("weights")

@@ -1,0 +1,1 @@
+"""What inference with exits takes on a target, by where the heads run."""
