@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_traces import DECISION, synthetic
+from synthetic_traces import DECISION, synthetic, taken
 
 from trecx.decision import MaxScore
 from trecx.errors import TrecxError
@@ -120,6 +120,17 @@ def test_three_exits_are_judged_too():
     assert [e.taken for e in found.exits] == np.bincount(trace.exit_taken, minlength=3).tolist()
     assert found.macs_mean == pytest.approx(np.array([10, 20, 33])[trace.exit_taken].mean())
     assert 0 < found.break_even < 1
+
+
+def test_where_the_surest_answers_an_inference_ends_behind_the_last_exit_whoever_that_is():
+    decisions, limits = (DECISION,) * 3, (*(DECISION.limit(0.9999),) * 2, 0)
+    trace = synthetic(300, (0.7, 0.8, 0.9), seed=2)
+    trace = replace(trace, exit_taken=taken(trace.logits, decisions, limits))
+    found = evaluate(trace, decisions, limits, ("a", "b", "c"), (10, 20, 33), 30, SPLIT)
+    sure = np.stack([DECISION.statistic(trace.logits[:, k]) for k in range(2)], axis=1) <= limits[:2]
+    ended = np.where(sure.any(axis=1), sure.argmax(axis=1), 2)
+    assert found.ended == tuple(np.bincount(ended, minlength=3) / 300)
+    assert found.ended[2] > found.exits[2].rate
 
 
 def test_what_does_not_fit_together_is_refused():

@@ -70,6 +70,7 @@ def full():
                     17.2e6,
                 ),
                 *(56_120, 42_000, 22_500, 15_680, 728),
+                instructions_backbone=25.0e6,
             ),
         ),
         verification=(
@@ -317,3 +318,27 @@ def test_everything_that_is_wrong_with_a_document_is_told_at_once(tmp_path, full
     with pytest.raises(TrecxError) as told:
         report.read(tmp_path / "report.json")
     assert all(where in str(told.value) for where in ("model.bytes", "exits.1.macs", "unheard", "tool"))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "rate", "told"),
+    [
+        (25.0e6, 0.4e6 / 11.3e6, None),
+        (14.2e6, 11.2e6 / 11.3e6, "On cortex-m4, by executed instructions: only "),
+        (14.0e6, None, "On cortex-m4 exits never pay: leaving early executes no less than the backbone"),
+    ],
+)
+def test_exits_that_do_not_pay_in_instructions_are_told(backbone, rate, told, full):
+    trace = synthetic(900, (0.86, 0.92), threshold=full.operating_point[0].threshold, seed=2)
+    limits = (full.operating_point[0].limit,)
+    judged = evaluate(trace, (DECISION,), limits, ("early", "final"), (1_540_000, 2_720_000), 2_656_768, SPLIT)
+    assert 0.1 < judged.exit_rate < 0.9 and judged.ended == (judged.exit_rate, pytest.approx(1 - judged.exit_rate))
+    targets = (full.targets[0], replace(full.targets[1], instructions_backbone=backbone))
+    found = report.with_evaluation(replace(bare(), targets=targets), judged)
+    assert found.targets[1].break_even_rate == (None if rate is None else pytest.approx(rate))
+    assert found.targets[0].break_even_rate is None
+    said = [warning for warning in found.warnings if warning.startswith("On cortex-m4")]
+    assert [warning.startswith(told) for warning in said] == ([True] if told else [])
+    once = "never" if rate is None else f"once {rate:.1%} leave early"
+    assert f"By executed instructions exits pay {once} on cortex-m4." in summary.text(found)
+    assert "By executed instructions" not in summary.text(replace(bare(), targets=targets))

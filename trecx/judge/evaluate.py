@@ -75,7 +75,8 @@ class Evaluation:
     `loss_interval` its paired 95 % interval. `overthinking`
     is the share of samples that an early exit gets right and the final one wrong; `oracle` the accuracy if every sample
     left at its first right exit, `oracle_macs` the mean cost of that. `random_exit` is the accuracy of leaving at
-    random at the same exit rates, `most_frequent` that of always naming the most frequent class.
+    random at the same exit rates, `most_frequent` that of always naming the most frequent class. `ended` is the share
+    of inferences that end at each exit: where the surest of all answers they go the whole way, whichever that is.
     """
 
     split: str
@@ -85,6 +86,7 @@ class Evaluation:
     backbone: Accuracy | None
     loss: float | None
     loss_interval: tuple[float, ...] | None
+    ended: tuple[float, ...]
     exit_rate: float
     macs_worst: int
     macs_mean: float
@@ -162,6 +164,7 @@ def evaluate(
         backbone=backbone,
         loss=None if backbone is None else 100.0 * (backbone.right - with_exits.right) / len(trace),
         loss_interval=None if backbone_right is None else _loss_interval(backbone_right, answered),
+        ended=tuple(rates.tolist()),
         exit_rate=float(1.0 - rates[-1]),
         macs_worst=int(macs[-1]),
         macs_mean=mean,

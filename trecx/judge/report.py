@@ -15,7 +15,7 @@ import numpy as np
 from trecx import documents
 from trecx.errors import TrecxError
 from trecx.files import whole
-from trecx.judge.calibrate import Calibration, break_even_warning
+from trecx.judge.calibrate import Calibration, break_even, break_even_warning
 from trecx.judge.evaluate import Accuracy, Evaluation
 from trecx.judge.quality import Quality
 from trecx.judge.second_opinion import SecondOpinion
@@ -96,6 +96,8 @@ KEYS = (
     ("targets[].inputs, samples", "on what instructions were counted, and on how many samples, or null"),
     ("targets[].instructions[]", "mean executed instructions from input to each exit's answer, or null"),
     ("targets[].instructions_mean", "mean at the thresholds in force, or null"),
+    ("targets[].instructions_backbone", "those of the backbone alone, or of the network without its exits, or null"),
+    ("targets[].break_even_rate", "exit rate from which on the exits save instructions, or null where they never do"),
     ("targets[].flash, ram", "bytes of flash and of static RAM of the firmware, arena included, or null"),
     ("targets[].model_flash", "bytes of flash of the model alone (weights, tables, code), or null"),
     ("targets[].arena, stack", "bytes of the activation arena and of the deepest stack of one inference, or null"),
@@ -195,6 +197,8 @@ class TargetReport:
     stack: int | None = None
     arena_bound: int | None = None
     optimize: str | None = None
+    instructions_backbone: float | None = None
+    break_even_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +268,8 @@ def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accu
     known = {e.name: e for e in evaluation.exits}
     pays = evaluation.break_even < 1
     found = break_even_warning(evaluation.exit_rate, evaluation.break_even) if pays else _never_pays(evaluation)
+    on_targets = [(target, _break_even_on(target, evaluation)) for target in report.targets]
+    dear = [_dear(target.name, evaluation.exit_rate, rate) for target, rate in on_targets if rate is not None]
     return replace(
         report,
         exits=tuple(ExitReport(**vars(known[e.name])) for e in report.exits),
@@ -276,9 +282,30 @@ def with_evaluation(report: Report, evaluation: Evaluation, float_accuracy: Accu
         analysis=AnalysisReport(
             evaluation.overthinking, evaluation.oracle, evaluation.oracle_macs, evaluation.random_exit
         ),
+        targets=tuple(replace(t, break_even_rate=r if r is not None and r < 1 else None) for t, r in on_targets),
         curve=_thinned(evaluation),
-        warnings=(*report.warnings, *at_chance(evaluation), *((found,) if found else ())),
+        warnings=(
+            *report.warnings,
+            *at_chance(evaluation),
+            *((found,) if found else ()),
+            *(sentence for sentence in dear if sentence),
+        ),
     )
+
+
+def _break_even_on(target: TargetReport, evaluation: Evaluation) -> float | None:
+    """The exit rate from which on exits save a target's instructions; None where those were not counted."""
+    if target.instructions is None or target.instructions_backbone is None:
+        return None
+    return max(break_even(target.instructions, target.instructions_backbone, evaluation.ended[:-1]), 0.0)
+
+
+def _dear(target: str, exit_rate: float, needed: float) -> str | None:
+    """A sentence where so few samples leave early that a target executes more than for the backbone alone."""
+    if needed >= 1:
+        return f"On {target} exits never pay: leaving early executes no less than the backbone; choose an earlier tap."
+    found = break_even_warning(exit_rate, needed)
+    return found and f"On {target}, by executed instructions: {found[0].lower()}{found[1:]}"
 
 
 def at_chance(evaluation: Evaluation) -> tuple[str, ...]:

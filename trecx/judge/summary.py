@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trecx.judge.evaluate import Accuracy
-from trecx.judge.report import Report
+from trecx.judge.report import Report, TargetReport
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import Verification
 
@@ -165,6 +165,9 @@ def _computation(report: Report) -> Iterator[Text]:
     if report.break_even_rate is not None:
         actual = "" if report.exit_rate is None else f"; {_percent(report.exit_rate)} do"
         yield Text(f"Exits pay once {_percent(report.break_even_rate)} of the samples leave early{actual}.")
+    counted = [t for t in report.targets if t.instructions_backbone is not None and report.exit_rate is not None]
+    if counted:
+        yield Text(f"By executed instructions exits pay {'; '.join(map(_pays_on, counted))}.")
     if (calibration := report.calibration) is not None and calibration.limits:
         bound = f", at most {calibration.bound:.2f} with {calibration.confidence:.0%} confidence"
         yield Text(
@@ -172,6 +175,12 @@ def _computation(report: Report) -> Iterator[Text]:
             f"there against {calibration.reference}{bound if calibration.confidence > 0.5 else ''} "
             f"({calibration.points:g} allowed)."
         )
+
+
+def _pays_on(target: TargetReport) -> str:
+    """From which exit rate on exits save a target's instructions."""
+    rate = target.break_even_rate
+    return f"{'never' if rate is None else f'once {_percent(rate)} leave early'} on {target.name}"
 
 
 def _targets(report: Report) -> Table:

@@ -64,6 +64,12 @@ def alone(pair: Pair, target: Target, optimize: str = "time") -> float | None:
     return instructions(pairs.plain(path), target, optimize).shared[-1] if path.is_file() else None
 
 
+def backbone(pair: Pair, target: Target, optimize: str = "time") -> float:
+    """Instructions of the backbone alone, or without its file of the pair without its early exits."""
+    found = alone(pair, target, optimize)
+    return instructions(pair, target, optimize).shared[-1] if found is None else found
+
+
 def by_operator(pair: Pair, profiled: Build) -> dict[int, int]:
     """Instructions of every operator on the way to the final exit, by its index in the file."""
     early = len(pair.limits)

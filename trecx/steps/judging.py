@@ -233,7 +233,7 @@ def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | No
     costs: Costs | None = (documents.kept(dict[str, Costs], verified / COSTS) or {}).get(entry.name)
     if costs is None:
         return entry
-    shares = [e.rate for e in judged.exits] if judged is not None else None
+    shares = judged.ended if judged is not None else None
     mean = None if shares is None else sum(s * i for s, i in zip(shares, costs.instructions, strict=True))
     return replace(
         entry,
@@ -241,6 +241,7 @@ def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | No
         samples=costs.samples,
         instructions=tuple(costs.instructions),
         instructions_mean=mean,
+        instructions_backbone=costs.backbone,
         stack=costs.stack,
     )
 

@@ -23,7 +23,7 @@ from trecx.judge.second_opinion import Node, SecondOpinion, opinion
 from trecx.judge.trace import Trace
 from trecx.judge.verify import PATTERNS, Layer, Operator, Verification, pair_layers, structured_inputs, verify
 from trecx.settings import Folders, Settings
-from trecx.steps import effort
+from trecx.steps import counting, effort
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, quantized
 from trecx.steps.firmware import programs
@@ -47,12 +47,16 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Costs:
-    """What an emulated target needed: mean instructions to each exit's answer over `samples`, and bytes of stack."""
+    """What an emulated target needed: mean instructions to each exit's answer over `samples`, and bytes of stack.
+
+    `backbone` are those of the backbone alone in one inference; None where there is no early exit to compare with it.
+    """
 
     inputs: str
     samples: int
     instructions: tuple[float, ...]
     stack: int
+    backbone: float | None = None
 
 
 def prove(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
@@ -76,7 +80,8 @@ def prove(settings: Settings, folders: Folders, out: Path, step: Step) -> None:
         found.append(replace(compared, of=wanted))
         if actual.exit_instructions is not None and program.target.name not in costs:
             means = tuple(float(n) for n in actual.exit_instructions.mean(axis=0))
-            costs[program.target.name] = Costs(few.what, len(actual), means, stack)
+            alone = _backbone(pair, program, settings.optimize)
+            costs[program.target.name] = Costs(few.what, len(actual), means, stack, alone)
     wrong = [one for program in programs_there for one in astray(pair, program, sets[0], expected[0], step)]
     if not found:
         raise ToolMissing(not_run or "There is no program to verify.", "Install what is missing and verify again.")
@@ -126,6 +131,16 @@ def astray(pair: Pair, program: Build, chosen: Inputs, expected: Trace, step: St
             left = f"sample {rows[at]} left at exit {int(found.exit_taken[at])}, expected {int(taken[at])}"
             problems.append(f"{where} {number}: {int((~same).sum())} of {few} samples differ; {left}.")
     return problems
+
+
+def _backbone(pair: Pair, program: Build, optimize: str) -> float | None:
+    """Instructions of the backbone alone; None without early exits, and where programs run here but cannot be built."""
+    if len(pair.exits.exits) == 1:
+        return None
+    try:
+        return counting.backbone(pair, program.target, optimize)
+    except ToolMissing:
+        return None
 
 
 def _row(pair: Pair, number: int) -> str:
