@@ -26,7 +26,7 @@ from trecx.judge.record import forced
 from trecx.steps import counting, proof
 from trecx.steps import pair as pairs
 from trecx.steps.firmware import compile_for
-from trecx.studies.estimate import estimate as estimating
+from trecx.studies.estimate import picture, predict
 
 EMULATED = shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")
 needs_emulator = pytest.mark.skipif(not EMULATED, reason="needs arm-none-eabi-gcc and qemu-system-arm")
@@ -108,7 +108,7 @@ def test_several_exits_take_what_is_predicted(otherwise, tmp_path):
     # A quarter is within each early limit, so that some leave everywhere.
     at = np.quantile(trace.statistics[:, :3], 0.25, axis=0, method="lower").astype(int).tolist()
     limits = (*at, *pair.limits[3:])
-    shares = estimating.rates(trace, pair.decisions, limits)
+    shares = predict.rates(trace, pair.decisions, limits)
     assert sum(share > 0 for share in shares) == 4
     counted = run_qemu(program, inputs, limits).instructions.mean()
     assert execution.mean(paths, shares).time == pytest.approx(counted, rel=CLOSE)
@@ -151,6 +151,18 @@ def test_time_and_energy_are_those_of_the_table(kws, tmp_path):
 
 
 @needs_emulator
+def test_a_folder_gets_the_figures_and_a_picture_of_the_same_bytes_each_time(kws, tmp_path):
+    printed = estimated(kws, "--exit-rate", 0.5, "--out", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "estimate.json").read_text()) == printed
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".png", ".svg"}
+    run = request.resume(kws, {}, "estimate")
+    found = predict.predict(run, predict.Options(exit_rates=(0.5,)), Console(quiet=True))
+    (tmp_path / "again").mkdir()
+    for path in picture.draw(found, tmp_path / "again"):
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+@needs_emulator
 def test_where_no_clock_is_known_only_instructions_are_told(kws):
     told = invoke(kws, "--target", "cortex-m3")
     assert told.exit_code == 0 and "uJ" not in told.stdout and "no clock and no power are known" in told.stdout
@@ -164,6 +176,8 @@ def test_a_model_without_early_exit_is_told_so(tmp_path):
     run = own(tmp_path, content, replace(exits, model_file="mine.tflite"))
     told = invoke(run, "--target", "cortex-m4")
     assert told.exit_code == 0 and "no early exit" in told.stdout and "parallel" not in told.stdout
+    invoke(run, "--target", "cortex-m4", "--out", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["estimate.json"]
     refused = invoke(run, "--target", "cortex-m4", "--exit-rate", 0.5)
     assert refused.exit_code == 2 and "it has none" in refused.output
     nothing = invoke(run)
@@ -189,6 +203,12 @@ def test_all_that_is_wrong_with_exit_rates_is_said_at_once(kws):
 def test_what_counts_no_instructions_is_refused(kws):
     refused = invoke(kws, "--target", "host")
     assert refused.exit_code == 2 and "Nothing counts instructions on the target 'host'." in refused.output
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_counted(kws, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused = invoke(kws, "--out", tmp_path / "file")
+    assert refused.exit_code == 2 and "cannot be made" in refused.output
 
 
 def test_missing_tools_are_named(kws, monkeypatch):

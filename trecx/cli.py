@@ -258,6 +258,7 @@ def bench(models: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     help="Share of the samples that leaves at an early exit, once for each [default: what the run knows].",
 )
 @click.option("--energy", type=click.Path(path_type=Path), help="JSON file of clock, power and a second unit.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for estimate.json and a picture.")
 @reporting
 def estimate(run: Path, as_json: bool, **options: Any) -> None:
     """Predict time and energy of a run's network: exits one after the other, or beside it on a second unit.
@@ -273,11 +274,10 @@ def estimate(run: Path, as_json: bool, **options: Any) -> None:
     from trecx import request
     from trecx.console import Console
     from trecx.studies.estimate import estimate as estimating
-    from trecx.studies.estimate import results
 
     opened = request.resume(run, {}, "estimate")
-    found = estimating.estimate(opened, estimating.Options(**options), Console(quiet=as_json))
-    click.echo(json.dumps(results.as_json(found), indent=2) if as_json else results.text(found), nl=as_json)
+    result = estimating.run(opened, estimating.Options(**options), Console(quiet=as_json))
+    click.echo(json.dumps(result.document, indent=2) if as_json else result.text, nl=as_json)
 
 
 @main.command()

@@ -39,7 +39,7 @@ EQUAL = Second()
 
 
 @dataclass(frozen=True)
-class Path:
+class Way:
     """One inference, or the mean of many: `time` it takes, what the `first` and the `second` unit compute in it.
 
     All three in instructions of the first unit.
@@ -55,33 +55,33 @@ def bodies(costs: Costs) -> tuple[float, ...]:
     return tuple(after - before for before, after in zip((0.0, *costs.shared), costs.shared, strict=False))
 
 
-def serial(costs: Costs, dispatch: float = 0.0) -> tuple[Path, ...]:
+def serial(costs: Costs, dispatch: float = 0.0) -> tuple[Way, ...]:
     """To each exit's answer, one after the other."""
     passed = (*accumulate(costs.heads), sum(costs.heads))
     times = [shared + heads + k * dispatch for k, (shared, heads) in enumerate(zip(costs.shared, passed, strict=True))]
-    return tuple(Path(time, time) for time in times)
+    return tuple(Way(time, time) for time in times)
 
 
-def parallel(costs: Costs, second: Second = EQUAL) -> tuple[Path, ...]:
+def parallel(costs: Costs, second: Second = EQUAL) -> tuple[Way, ...]:
     """To each exit's answer, every head beside what follows its tap."""
     first, *rest = bodies(costs)
     heads = [head / second.speed for head in costs.heads]
     waited = (0.0, *accumulate(max(one) + second.synchronisation for one in zip(heads, rest, strict=True)))
     computed = (0.0, *accumulate(heads))
     found = [
-        Path(first + before + head + second.synchronisation, shared + min(head, body), there)
+        Way(first + before + head + second.synchronisation, shared + min(head, body), there)
         for before, head, body, shared, there in zip(waited, heads, rest, costs.shared, computed[1:], strict=False)
     ]
-    return (*found, Path(first + waited[-1], costs.shared[-1], computed[-1]))
+    return (*found, Way(first + waited[-1], costs.shared[-1], computed[-1]))
 
 
-def mean(paths: Sequence[Path], rates: Sequence[float]) -> Path:
+def mean(paths: Sequence[Way], rates: Sequence[float]) -> Way:
     """The mean inference where this share of samples takes each path."""
     sums = (
         sum(rate * getattr(path, unit) for path, rate in zip(paths, rates, strict=True))
         for unit in ("time", "first", "second")
     )
-    return Path(*sums)
+    return Way(*sums)
 
 
 def using(costs: Costs, used: Sequence[bool]) -> Costs:
@@ -90,7 +90,7 @@ def using(costs: Costs, used: Sequence[bool]) -> Costs:
     return Costs((*(costs.shared[k] for k in kept), costs.shared[-1]), tuple(costs.heads[k] for k in kept))
 
 
-def energy(path: Path, table: Table | None, second: Second) -> float:
+def energy(path: Way, table: Table | None, second: Second) -> float:
     """What a path takes in energy, in watts times instructions; where watts are not known the first unit draws 1."""
     watts = (table.watts if table is not None else None) or 1.0
     there = second.idle_watts * path.time if path.second else 0.0
@@ -122,7 +122,7 @@ def advise(costs: Costs, rates: Sequence[float], plain: float, table: Table | No
     second = (table.second if table is not None else None) or EQUAL
     ways = serial(costs, table.dispatch if table is not None else 0.0), parallel(costs, second)
     one, both = (mean(paths, rates) for paths in ways)
-    name, base = (SERIAL, one) if one.time <= plain or not costs.heads else (NONE, Path(plain, plain))
+    name, base = (SERIAL, one) if one.time <= plain or not costs.heads else (NONE, Way(plain, plain))
     at_first, at_both = (energy(path, table, second) for path in (base, both))
     time, spent = both.time / base.time, at_both / at_first
     better = max(time, spent * time) <= 1 - WORTH

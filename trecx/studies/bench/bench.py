@@ -61,7 +61,7 @@ def run(models: Sequence[Path], options: Options, console: Console) -> Result:
     _check(options)
     chosen = () if options.host else choose(options.targets)
     if options.out is not None:
-        _make(options.out)
+        make_folder(options.out)
     count, name = _models, JSON
     if options.host:
         count, name = _host, HOST_JSON
@@ -157,7 +157,7 @@ def versions(targets: Sequence[Target]) -> dict[str, str]:
     return {tool.name: tool.version for tool in toolchain.tools() if tool.name in needed and tool.version}
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder and try to write there, before anything is counted that could then not be kept."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

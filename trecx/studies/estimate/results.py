@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from trecx import __version__
-from trecx.judge.execution import Path, bodies, serial
+from trecx.judge.execution import Way, bodies, serial
 from trecx.studies.bench.results import number, plain, table
-from trecx.studies.estimate.estimate import Estimate, Judged
+from trecx.studies.estimate.predict import Estimate, Judged
 
 FORMAT = "trecx-estimate/1"
 UNITS = ("instructions", "ms", "uJ")
@@ -39,7 +39,7 @@ def as_json(found: Estimate) -> dict[str, Any]:
         "energy": None if found.table is None else asdict(found.table),
         "cycles_per_instruction": found.cycles,
         "why_no_cycles": found.why_no_cycles,
-        "backbone": _way(found, Path(found.plain, found.plain)),
+        "backbone": _way(found, Way(found.plain, found.plain)),
         "exits": [
             {"name": name, "serial": _way(found, one), "parallel": _way(found, both), "counted": counted}
             for name, one, both, counted in paths
@@ -61,7 +61,7 @@ def _mix_json(found: Estimate, judged: Judged) -> dict[str, Any]:
     }
 
 
-def _way(found: Estimate, way: Path) -> dict[str, float | None]:
+def _way(found: Estimate, way: Way) -> dict[str, float | None]:
     """A path: its time in instructions of the first unit, and what is estimated of it."""
     return {"instructions": way.time, "seconds": found.seconds(way), "joules": found.joules(way)}
 
@@ -83,19 +83,19 @@ def _parts(found: Estimate) -> Iterator[RenderableType]:
 
 def _table(found: Estimate) -> RenderableType:
     """Paths and means, one after the other and with a second unit, in what is known of them."""
-    known = [unit for unit, value in zip(UNITS, _cells(found, Path(1.0, 1.0)), strict=True) if value is not None]
+    known = [unit for unit, value in zip(UNITS, _cells(found, Way(1.0, 1.0)), strict=True) if value is not None]
     ways = ("serial", *(("parallel",) if found.costs.heads else ()))
     columns = (way if unit == UNITS[0] else unit for way in ways for unit in known)
     ends = ("leave early", "suits") if found.judged else ()
     shown = table("instructions", *ends[:1], *columns, *ends[1:])
 
-    def row(name: str, *paths: Path, of: Judged | None = None) -> None:
+    def row(name: str, *paths: Way, of: Judged | None = None) -> None:
         cells = [cell for path in paths for cell in _cells(found, path) if cell is not None]
         cells += [""] * (len(ways) - len(paths)) * len(known)
         rate, suits = ("", "") if of is None else (f"{1 - of.mix.rates[-1]:.1%}", of.advice.execution)
         shown.add_row(escape(name), *((rate,) if ends else ()), *cells, *((suits,) if ends else ()))
 
-    row("backbone alone", Path(found.plain, found.plain))
+    row("backbone alone", Way(found.plain, found.plain))
     for name, *paths in zip(found.names, found.serial, found.parallel, strict=True):
         row(f"to {name}", *paths[: len(ways)])
     for judged in found.judged:
@@ -103,7 +103,7 @@ def _table(found: Estimate) -> RenderableType:
     return shown
 
 
-def _cells(found: Estimate, path: Path) -> tuple[str | None, ...]:
+def _cells(found: Estimate, path: Way) -> tuple[str | None, ...]:
     """A path in each of the units, None where it is not known."""
     seconds, joules = found.seconds(path), found.joules(path)
     return (
