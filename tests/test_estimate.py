@@ -22,11 +22,12 @@ from trecx.decision import exit_taken
 from trecx.device.build import build
 from trecx.device.run import Point, run_qemu
 from trecx.judge import execution
+from trecx.judge.energy import Table
 from trecx.judge.record import forced
 from trecx.steps import counting, proof
 from trecx.steps import pair as pairs
 from trecx.steps.firmware import compile_for
-from trecx.studies.estimate import picture, predict
+from trecx.studies.estimate import picture, predict, results
 
 EMULATED = shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")
 needs_emulator = pytest.mark.skipif(not EMULATED, reason="needs arm-none-eabi-gcc and qemu-system-arm")
@@ -67,25 +68,30 @@ def kws(tmp_path_factory):
     return begun(tmp_path_factory.mktemp("kws") / "run", "kws")
 
 
+@pytest.fixture(scope="module")
+def found(kws):
+    """The shipped pair's estimate on a Cortex-M4, as the command makes it."""
+    return predict.predict(request.resume(kws, {}, "estimate"), predict.Options(), Console(quiet=True))
+
+
 @needs_emulator
-def test_the_shipped_pair_takes_what_is_predicted_to_each_exit_and_in_the_mean(kws, tmp_path):
+def test_the_shipped_pair_takes_what_is_predicted_to_each_exit_and_in_the_mean(found, tmp_path):
     """Over the exits forced, and over a mix in which as many leave as of the test samples."""
-    found = estimated(kws)
-    pair = pairs.read(kws / "model")
+    pair = found.pair
     program = build(compile_for(pair, pair.optimised, CORTEX_M4, tmp_path / "c", "time"), CORTEX_M4, tmp_path / "out")
     inputs = proof.synthetic(pair.graph, 60, seed=3).samples
-    for k, one in enumerate(found["exits"]):
+    for k, path in enumerate(found.serial):
         counted = run_qemu(program, inputs, forced(1, k)).instructions.mean()
-        assert one["serial"]["instructions"] == pytest.approx(counted, rel=CLOSE)
+        assert path.time == pytest.approx(counted, rel=CLOSE)
     with Console(quiet=True).step("oracle") as step:
         trace = proof.oracle(pair, proof.Inputs("synthetic", inputs), step)
-    leave = found["mixes"][0]["exit_rates"][0]
+    leave = found.judged[0].mix.rates[0]
     limit = int(np.quantile(trace.decided(pair.decisions)[:, 0], leave, method="lower"))
     answered = run_qemu(program, inputs, (limit,))
     share = float((answered.exit_taken == 0).mean())
     assert 0.5 < share < 0.9
-    mixed = estimated(kws, "--exit-rate", share)["mixes"][0]
-    assert mixed["serial"]["instructions"] == pytest.approx(answered.instructions.mean(), rel=CLOSE)
+    mean = execution.mean(found.serial, (share, 1 - share))
+    assert mean.time == pytest.approx(answered.instructions.mean(), rel=CLOSE)
 
 
 @needs_emulator
@@ -115,6 +121,20 @@ def test_several_exits_take_what_is_predicted(otherwise, tmp_path):
 
 
 @needs_emulator
+def test_the_backbone_alone_is_counted_where_its_file_is(tmp_path):
+    pair = pointed(tmp_path)
+    without = counting.backbone(pair, CORTEX_M4)
+    assert without == counting.instructions(pair, CORTEX_M4).shared[-1]
+    content, _ = several_exits(5, ())
+    (tmp_path / pairs.BACKBONE).write_bytes(content)
+    alone = pairs.plain(tmp_path / pairs.BACKBONE)
+    program = build(compile_for(alone, alone.optimised, CORTEX_M4, tmp_path / "c", "time"), CORTEX_M4, tmp_path / "out")
+    counted = run_qemu(program, counting.one_input(alone)[np.newaxis], ()).instructions[0]
+    assert counting.backbone(pair, CORTEX_M4) == pytest.approx(float(counted), rel=CLOSE)
+    assert abs(without - counted) > 2 * CLOSE * counted  # another network
+
+
+@needs_emulator
 def test_an_operating_point_takes_what_is_predicted_without_the_exits_that_it_leaves_out(tmp_path):
     pair = pointed(tmp_path)
     program = build(compile_for(pair, pair.optimised, CORTEX_M4, tmp_path / "c", "time"), CORTEX_M4, tmp_path / "out")
@@ -135,38 +155,36 @@ def test_an_operating_point_takes_what_is_predicted_without_the_exits_that_it_le
 
 
 @needs_emulator
-def test_time_and_energy_are_those_of_the_table(kws, tmp_path):
+def test_time_and_energy_are_those_of_the_table(kws, found, tmp_path):
     board = {"name": "mine", "clock_hz": 64e6, "cycles_per_instruction": 1.5, "watts": 0.02, "second": {"speed": 2.0}}
     (tmp_path / "board.json").write_text(json.dumps(board))
-    found = estimated(kws, "--energy", tmp_path / "board.json", "--exit-rate", 0.5)
-    for one in (found["backbone"], *(e["serial"] for e in found["exits"]), found["mixes"][0]["serial"]):
+    told = estimated(kws, "--energy", tmp_path / "board.json", "--exit-rate", 0.5)
+    for one in (told["backbone"], *(e["serial"] for e in told["exits"]), told["mixes"][0]["serial"]):
         assert one["seconds"] == pytest.approx(one["instructions"] * 1.5 / 64e6)
         assert one["joules"] == pytest.approx(0.02 * one["seconds"])
-    assert found["mixes"][0]["parallel"]["instructions"] < found["mixes"][0]["serial"]["instructions"]
-    assert found["why_no_cycles"] == ""
-    (tmp_path / "bare.json").write_text('{"name": "bare"}')
-    bare = estimated(kws, "--energy", tmp_path / "bare.json")
-    assert bare["backbone"]["seconds"] is None and bare["backbone"]["joules"] is None
-    assert 1.0 < bare["cycles_per_instruction"] < 2.0
+    (mix,) = told["mixes"]
+    assert mix["exit_rates"] == [0.5, 0.5] and told["why_no_cycles"] == ""
+    assert mix["parallel"]["instructions"] < mix["serial"]["instructions"]
+    bare, path = replace(found, table=Table("bare")), found.serial[0]
+    assert bare.seconds(path) is None and bare.joules(path) is None
+    assert 1.0 < found.cycles < 2.0 and found.seconds(path) == pytest.approx(path.time * found.cycles / 80e6)
 
 
 @needs_emulator
-def test_a_folder_gets_the_figures_and_a_picture_of_the_same_bytes_each_time(kws, tmp_path):
-    printed = estimated(kws, "--exit-rate", 0.5, "--out", tmp_path / "out")
+def test_a_folder_gets_the_figures_and_a_picture_of_the_same_bytes_each_time(kws, found, tmp_path):
+    printed = estimated(kws, "--out", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "estimate.json").read_text()) == printed
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".png", ".svg"}
-    run = request.resume(kws, {}, "estimate")
-    found = predict.predict(run, predict.Options(exit_rates=(0.5,)), Console(quiet=True))
     (tmp_path / "again").mkdir()
     for path in picture.draw(found, tmp_path / "again"):
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
 
 
 @needs_emulator
-def test_where_no_clock_is_known_only_instructions_are_told(kws):
+def test_where_no_clock_is_known_only_instructions_are_told(kws, found):
     told = invoke(kws, "--target", "cortex-m3")
     assert told.exit_code == 0 and "uJ" not in told.stdout and "no clock and no power are known" in told.stdout
-    known = invoke(kws).stdout
+    known = results.text(found)
     assert "STM32L432KC" in known and "stimated" in known and " ms " in known and "measured" not in known
 
 
@@ -174,9 +192,8 @@ def test_where_no_clock_is_known_only_instructions_are_told(kws):
 def test_a_model_without_early_exit_is_told_so(tmp_path):
     content, exits = several_exits(4, ())
     run = own(tmp_path, content, replace(exits, model_file="mine.tflite"))
-    told = invoke(run, "--target", "cortex-m4")
+    told = invoke(run, "--target", "cortex-m4", "--out", tmp_path / "out")
     assert told.exit_code == 0 and "no early exit" in told.stdout and "parallel" not in told.stdout
-    invoke(run, "--target", "cortex-m4", "--out", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["estimate.json"]
     refused = invoke(run, "--target", "cortex-m4", "--exit-rate", 0.5)
     assert refused.exit_code == 2 and "it has none" in refused.output

@@ -53,6 +53,7 @@ def main() -> None:
     trecx build --model M.h5 --tap L --data DIR a Keras model of your own, and images in one folder per class
     trecx compile model.tflite --out build/m   C for any int8 model of supported operators
     trecx verify build/kws --samples 2000      prove it on more samples
+    trecx estimate build/kws                   time, energy, and from which exit rate on exits pay
     trecx doctor                               what is installed and what is missing
 
     Exit status: 0 fine, 1 the answer is no (outputs differ, it does not fit), 2 something to correct.

@@ -40,7 +40,7 @@ class Table:
 
     `cycles_per_instruction` is a measured one; without it the estimate without flash waits is taken. `dispatch` is what
     going on behind an exit that was not taken costs (Td), in instructions: nothing where the network is one function.
-    Without a `second` unit the best one that could be is imagined.
+    Without a `second` unit one is imagined that is like the first and waits for nothing.
     """
 
     name: str

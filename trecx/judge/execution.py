@@ -32,9 +32,9 @@ from trecx.judge.energy import Second, Table
 from trecx.judge.search import Costs
 
 SERIAL, PARALLEL, NONE = "serial", "parallel", "without exits"
-# A second unit that gains less is not worth its trouble: what is executed may be as far from this model.
+# A second unit that gains less is not worth its trouble: what is executed may be as far from what is predicted.
 WORTH = 0.05
-# The best second unit that one would expect: as fast as the first, with nothing to wait for.
+# What is imagined where no table describes a second unit: as fast and hungry as the first, with nothing to wait for.
 EQUAL = Second()
 
 
@@ -140,7 +140,7 @@ def advise(costs: Costs, rates: Sequence[float], plain: float, table: Table | No
 
 def _reason(base: str, told: str, better: bool, known: bool, pays: float) -> str:
     """Why, in a sentence or two; `told` is what parallel takes against the `base`."""
-    unit = "The second unit" if known else "A second unit as fast as the first, with nothing to wait for,"
+    unit = "The second unit" if known else "A second unit as fast and hungry as the first, with nothing to wait for,"
     end = "." if known else ": worth it on a chip that has one, which --energy FILE describes."
     reason = f"{unit} would take {told}{end if better else ', which is not worth it.'}"
     if base == SERIAL:

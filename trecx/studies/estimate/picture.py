@@ -42,7 +42,7 @@ def draw(found: Estimate, folder: Path) -> tuple[Path, ...]:
 
 def _subtitle(found: Estimate) -> str:
     second = found.table.second if found.table else None
-    unit = f"{second.speed:g} times as fast" if second else "imagined as fast, with nothing to wait for"
+    unit = f"{second.speed:g} times as fast" if second else "imagined as fast and hungry, with nothing to wait for"
     return f"estimated from one counted inference; the second unit is {unit}"
 
 

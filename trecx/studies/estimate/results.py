@@ -149,10 +149,8 @@ def _notes(found: Estimate) -> Iterator[str]:
         )
     table, second = found.table, found.table.second if found.table else None
     if found.costs.heads:
-        yield (
-            "Parallel is told in instructions of the first unit; the second is "
-            + (f"{second.speed:g} times as fast." if second else "imagined as fast, with nothing to wait for.")
-        )
+        unit = f"{second.speed:g} times as fast" if second else "imagined as fast and hungry, with nothing to wait for"
+        yield f"Parallel is told in instructions of the first unit; the second is {unit}."
     if table is None:
         yield f"Of {found.target.name} no clock and no power are known: --energy FILE says them."
         return
