@@ -47,8 +47,11 @@ class TRecX:
 
     @classmethod
     def of(cls, task: Task, choice: Choice) -> "TRecX":
-        """The method with the task's attachment that was chosen, or at a tap."""
-        return cls(attachment(task, choice.exit, choice.early_view, choice.taps))
+        """The method with the task's attachment that was chosen, or at a tap; TrecxError where it reads too much."""
+        found, backbone = attachment(task, choice.exit, choice.early_view, choice.taps), task.backbone(keras())
+        if problems := _channel_problems(found, backbone):
+            raise TrecxError(problems, f"An exit at a tap takes its shape. {listed(backbone)}")
+        return cls(found)
 
     @property
     def tuning(self) -> Recipe | None:
@@ -147,6 +150,20 @@ def suggested(backbone: Backbone, tap: str) -> Attachment:
     pool = min(4, -(-height // 2), -(-width // 2))
     early = EarlyExit(tap, point or min(32, last), kernel, 2, pool, point)
     return Attachment(f"at {tap}", early, EarlyView(1, (rows, columns)), "he_normal", 0.4)
+
+
+def _channel_problems(attachment: Attachment, backbone: Backbone) -> list[str]:
+    """Where an exit reads more channels than there are, as in a network that was made narrower."""
+    early, maps = attachment.early, {}
+    if early.point_filters is None and not early.blocks and early.tap in reachable(backbone):
+        maps[f"the tap {early.tap!r}"] = reachable(backbone)[early.tap]
+    if attachment.view is not None:
+        maps["the final map"] = backbone.features
+    return [
+        f"The exit {attachment.name!r} reads {early.width} channels of {what}, which has {int(one.shape[-1])}."
+        for what, one in maps.items()
+        if early.width > int(one.shape[-1])
+    ]
 
 
 def _first_channels(x: Any, width: int, name: str) -> Any:
