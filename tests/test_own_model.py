@@ -147,6 +147,7 @@ def swish(k):
             ["--tap does", "--epochs", "--no-ear"],
         ),
         (own_things.complete, ["--quantize", "qat"], ["--quantize qat does not apply"]),
+        (own_things.complete, ["--width", "0.5"], ["--width does not apply"]),
     ],
 )
 def test_a_model_that_cannot_be_used_is_told_and_leaves_nothing(make, more, told, images, tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ CHANGED = {
     "method": "eenet",
     "taps": ("conv",),
     "pixels": "0..1",
+    "width": 0.5,
     "exit": "best",
     "early_view": False,
     "price": 0.5,
@@ -114,6 +115,8 @@ def test_an_option_of_one_method_is_refused_with_another(tmp_path):
         ("scheme", 3),
         ("method", "nope"),
         ("price", float("nan")),
+        ("width", 0.0),
+        ("width", 1.5),
     ],
 )
 def test_what_no_option_would_say_is_refused_in_an_edited_run(setting, value):
@@ -125,6 +128,12 @@ def test_all_that_is_wrong_in_an_edited_run_is_said_at_once():
     with pytest.raises(TrecxError) as caught:
         Settings.from_json({**PLAIN.as_json(), "points": 101.0, "optimize": "zzz", "samples": 0})
     assert len(caught.value.problems) == 3
+
+
+def test_a_run_from_before_there_was_a_width_has_all_of_it():
+    document = PLAIN.as_json()
+    del document["width"]
+    assert Settings.from_json(document).width == 1
 
 
 def test_the_price_of_computation_reaches_the_method():

@@ -175,6 +175,9 @@ def checked(settings: Settings) -> Settings:
     for path in (settings.weights, settings.teacher):
         if path and not Path(path).exists():
             raise TrecxError(f"There are no weights at {path}.", "Name a SavedModel folder, .h5 or .keras.")
+    if settings.weights and settings.width < 1:
+        hint = "Leave them out, or name them with --teacher, which a narrower network learns from."
+        raise TrecxError(f"--weights do not fit a network with {settings.width:g} of the filters.", hint)
     if problems := list(_unfit(settings)):
         raise TrecxError(problems, "See trecx build --help.")
     if settings.exit is not None and settings.task is not None:

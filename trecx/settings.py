@@ -126,6 +126,15 @@ class Settings:
     teacher: str | None = option(
         None, "--teacher", "Trained backbone whose scores guide the training.", "train", kind=Path
     )
+    width: float = option(
+        1.0,
+        "--width",
+        "Share of the backbone's filters: a narrower network, trained from scratch [default: 1].",
+        "train",
+        kind=float,
+        least=0.01,
+        most=1,
+    )
     exit: str | None = option(
         None, "--exit", "Which of the task's exits is attached [default: its first].", "train", "model"
     )

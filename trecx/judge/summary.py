@@ -38,9 +38,9 @@ def text(report: Report, width: int = 100) -> str:
 
 
 def _parts(report: Report) -> Iterator[RenderableType]:
-    yield Text.assemble(
-        (report.title, "bold"), f"  method {report.method}, {report.model.file} {report.model.bytes:,} bytes"
-    )
+    width = (report.provenance or {}).get("width", 1)
+    how = f"method {report.method}" + (f" with {width} of the filters" if width != 1 else "")
+    yield Text.assemble((report.title, "bold"), f"  {how}, {report.model.file} {report.model.bytes:,} bytes")
     yield ""
     yield _accuracy(report)
     yield _exits(report)

@@ -9,6 +9,7 @@ from trecx.errors import TrecxError
 from trecx.learn import own_model
 from trecx.learn.exits import Method
 from trecx.learn.fuse import fuse
+from trecx.learn.narrow import whole
 from trecx.learn.quantize import convert, representative
 from trecx.learn.settings import QuantizeSettings
 from trecx.learn.train import attach, plain, scores
@@ -35,6 +36,6 @@ def trial(task: Task, method: Method) -> bytes:
 
 def accuracies(task: Task, exits: tuple[str, ...], split: Split, own: Path) -> dict[str, float]:
     """Share of a split's samples that each exit of the float model at `own` gets right, or the plain model there."""
-    model = own_model.complete(own) if len(exits) > 1 else plain(task)
+    model = own_model.complete(own) if len(exits) > 1 else plain(whole(task))
     found = scores(model, split.x)
     return {name: float((one.argmax(-1) == split.y).mean()) for name, one in zip(exits, found, strict=True)}

@@ -17,6 +17,7 @@ from trecx.learn.exits.losses import weighted
 from trecx.learn.exits.method import FINAL
 from trecx.learn.keras import keras, save, seed
 from trecx.learn.loop import Checkpoints, Progress, Record, Stage, fingerprint, fit
+from trecx.learn.narrow import whole as at_full_width
 from trecx.learn.settings import TrainSettings
 
 Scorer = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -108,10 +109,10 @@ def fit_backbone(
 
 
 def _teacher(task: Task, settings: TrainSettings) -> Any:
-    """The plain model that the settings name as teacher, or None."""
+    """The plain model that the settings name as teacher, of full width whatever it teaches, or None."""
     if settings.teacher is None:
         return None
-    teacher = plain(task)
+    teacher = plain(at_full_width(task))
     weights.load_into(teacher, settings.teacher)
     return teacher
 

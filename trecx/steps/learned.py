@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def learned(settings: Settings, step: Step) -> Task:
-    """The task that a run trains."""
+    """The task that a run trains, with its network as narrow as it is wanted."""
+    from trecx.learn.narrow import narrow
+
+    return narrow(_whole(settings, step), settings.width)
+
+
+def _whole(settings: Settings, step: Step) -> Task:
     about = subject(settings)
     assert not isinstance(about, OwnFile)
     if not isinstance(about, OwnModel):
@@ -104,6 +110,7 @@ def _disagreements(settings: Settings, found: "Facts") -> list[str]:
             "--exit": settings.exit,
             "--no-early-view": not settings.early_view,
             "--weights": settings.weights,
+            "--width": settings.width != Settings.width,
             "--teacher": settings.teacher,
             "--epochs": settings.epochs,
             **{OPTIONS[name].flag: getattr(settings, name) != OPTIONS[name].default for name in OF_METHODS},

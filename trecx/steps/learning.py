@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 PROVENANCE = "provenance.json"
 # Accuracy that an operating point may be behind the best: nobody would choose one that loses more.
 WORTH = 0.1
+# Share of a teacher's scores in the targets, where it is named and the recipe has none.
+TAUGHT = 0.9
 VALIDATION, BACKBONE_VALIDATION = "validation.npz", "backbone_validation.npz"
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-micro", "numpy")
 
@@ -90,19 +92,30 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
 
     found = data(settings, step)
     assert found is not None
-    task, weights = learned(settings, step), settings.weights or settings.model
+    task = learned(settings, step)
     method = exits_of(settings, task)
     if isinstance(method, Ready):
         return _take_trained(method, found, out, step)
-    start = Path(weights) if weights else None
+    start, teacher = _begins(settings)
     chosen = settings_for(task, start, found.source_weights, settings.seed, method.tuning)
-    if settings.teacher:
-        chosen = replace(chosen, teacher=Path(settings.teacher))
+    if teacher:
+        chosen = replace(chosen, teacher=teacher, distillation=chosen.distillation or TAUGHT)
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs, backbone_epochs=settings.epochs)
     with step.progress("batches") as progress:
         fit(task, found, method, chosen, out, progress)
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
+
+
+def _begins(settings: Settings) -> tuple[Path | None, Path | None]:
+    """The trained network that a training begins with, and the teacher, each None where there is none.
+
+    A model of the user's own has weights for its full width only; a narrower network learns from its scores.
+    """
+    weights, teacher = settings.weights or settings.model, settings.teacher
+    if settings.width < 1:
+        weights, teacher = None, teacher or settings.model
+    return Path(weights) if weights else None, Path(teacher) if teacher else None
 
 
 def _take_trained(method: "Ready", found: Data, out: Path, step: Step) -> None:
@@ -244,7 +257,7 @@ def provenance(
 ) -> dict[str, object]:
     """Where the models in `out` come from: data, settings, versions, hashes; what is not known is None."""
     history = documents.required(trained / "history.json", "Train again.", "settings")
-    weights = settings.weights or settings.model
+    weights, _ = _begins(settings)
     return {
         "trecx": __version__,
         "task": settings.name,
@@ -255,7 +268,8 @@ def provenance(
         "fused_convolutions": fused,
         "seed": settings.seed,
         "data": sources,
-        "starting_weights": weights and Path(weights).name,
+        "width": settings.width,
+        "starting_weights": weights and weights.name,
         "training": history["settings"],
         "versions": {package: metadata.version(package) for package in PACKAGES},
         "sha256": {file.name: files.sha256(file) for file in sorted(out.glob("*.tflite"), reverse=True)},
