@@ -130,7 +130,7 @@ def test_the_firmware_is_bit_exact_at_every_exit_and_at_the_calibrated_threshold
     _, pair, _ = found
     if not shutil.which(target.compiler) or (target.emulator and not shutil.which(target.emulator[0])):
         pytest.skip(f"needs {target.compiler}")
-    samples = quantized(DATA.test, pair.graph)
+    samples = quantized(DATA.test.x, pair.graph)
     with Console(quiet=True).step("proof") as step:
         chosen = proof.Inputs("test samples", samples)
         program = build(compile_for(pair, pair.optimised, target, tmp_path / "c", "time"), target, tmp_path / "out")

@@ -198,7 +198,7 @@ def test_data_of_one_input_are_not_given_to_a_model_of_several():
     with pytest.raises(
         TrecxError, match=r"takes \(4, 3, 4\), \(8, 6, 2\), \(5,\); samples of the data are \(8, 6, 2\)"
     ):
-        quantized(split, tflite.parse(*several(0)))
+        quantized(split.x, tflite.parse(*several(0)))
 
 
 PLANTED = [

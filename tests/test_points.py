@@ -334,7 +334,7 @@ def test_the_firmware_reproduces_what_the_search_predicted(tmp_path):
     assert all(point.predicted.instructions is None for point in plain)
     assert [p.name for p in points] == ["calibrated", "point 1", "point 2", "point 3", "point 4"]
     pair = bind(pair.path, replace(pair.exits, operating_points=points))
-    inputs = quantized(DATA.validation, pair.graph)
+    inputs = quantized(DATA.validation.x, pair.graph)
     for target, run in ((HOST, run_host), (CORTEX_M4, run_qemu)):
         if target.emulator and not shutil.which(target.emulator[0]):
             continue

@@ -184,7 +184,7 @@ def test_answers_are_the_oracles_on_every_sample(finished):
     folder = finished / "out" / WITH / "seed1"
     pair, plain = pairs.read(folder / "model"), pairs.plain(folder / "model" / pairs.BACKBONE)
     for model, file in ((pair, judging.TEST), (plain, judging.BACKBONE_TEST)):
-        inputs = answers.quantized(DATA.test, model.graph)
+        inputs = answers.quantized(DATA.test.x, model.graph)
         expected = reference.tflm_trace(model.content, model.reading, inputs, model.limits)
         assert np.array_equal(Trace.load(folder / "evaluate" / file).logits, expected.logits)
 

@@ -31,7 +31,7 @@ def answer(pair: Pair, split: Split, limits: tuple[int, ...], step: Step, what: 
 
     Raises AnswerIsNo where one bit of logits or scores of the first `proven` samples is not the oracle's.
     """
-    samples, labels = quantized(split, pair.graph), split.y.astype(np.int32)
+    samples, labels = quantized(split.x, pair.graph), split.y.astype(np.int32)
     with tempfile.TemporaryDirectory(prefix="trecx-answers-") as folder:
         sources = compile_for(pair, pair.optimised, HOST, Path(folder) / "c", "time")
         program = build(sources, HOST, Path(folder) / "host")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mlperf_tiny import download
-from mlperf_tiny.task import Data, Split
+from mlperf_tiny.task import Data
 from trecx.compiler.graph import Graph
 from trecx.console import Step
 from trecx.errors import TrecxError
@@ -65,14 +65,14 @@ def _listed(settings: Settings) -> tuple[tuple[str, int, int], ...]:
     return tuple(_listing(root))
 
 
-def quantized(split: Split, graph: Graph) -> np.ndarray:
-    """The samples of a split as the model's int8 input, `(n, *shape)`; TrecxError where it takes something else."""
-    if len(graph.inputs) > 1 or graph.sample_shape != split.x.shape[1:]:
+def quantized(x: np.ndarray, graph: Graph) -> np.ndarray:
+    """Samples of the data as the model's int8 input, `(n, *shape)`; TrecxError where it takes something else."""
+    if len(graph.inputs) > 1 or graph.sample_shape != x.shape[1:]:
         shapes = ", ".join(str(one.tensor.shape[1:]) for one in graph.inputs)
-        problem = f"The model takes {shapes}; samples of the data are {split.x.shape[1:]}."
+        problem = f"The model takes {shapes}; samples of the data are {x.shape[1:]}."
         raise TrecxError(problem, "Name the data and the task that this model was made for.")
     model_input = graph.input
-    scaled = np.rint(split.x.astype(np.float64) / model_input.scale) + model_input.zero_point
+    scaled = np.rint(x.astype(np.float64) / model_input.scale) + model_input.zero_point
     return np.clip(scaled, -128, 127).astype(np.int8)
 
 

@@ -83,7 +83,7 @@ def _answer(settings: Settings, pair: Pair, test: Split, folders: Folders, out: 
     if host is None:
         raise TrecxError("Evaluating needs the host program.", "Compile with --target host as well.")
     labels = test.y.astype(np.int32)
-    samples = quantized(test, pair.graph)
+    samples = quantized(test.x, pair.graph)
     with step.progress("test samples") as progress:
         answers = record(
             lambda x, limits: device.run_host(host, x, limits, progress),

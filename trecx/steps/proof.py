@@ -173,7 +173,7 @@ def inputs(settings: Settings, pair: Pair, step: Step) -> tuple[Inputs, ...]:
     found = data(settings, step)
     sets = []
     if found is not None:
-        samples = quantized(found.test, pair.graph)[: settings.samples]
+        samples = quantized(found.test.x, pair.graph)[: settings.samples]
         sets.append(Inputs("test samples", samples))
     fitting = max(SYNTHETIC_BYTES // prod(pair.graph.sample_shape), len(PATTERNS))
     return (*sets, synthetic(pair.graph, min(SYNTHETIC, settings.samples or fitting), seed=0))

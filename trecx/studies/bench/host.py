@@ -119,7 +119,7 @@ def _inputs(pair: Pair, folder: Path | None, task: str | None, samples: int | No
             f"{pair.path.name} takes inputs {pair.graph.sample_shape}; samples of {name} are {found.test.x.shape[1:]}.",
             "Name the task of this model with --task.",
         )
-    return Inputs("test samples", quantized(found.test, pair.graph)[:samples])
+    return Inputs("test samples", quantized(found.test.x, pair.graph)[:samples])
 
 
 def _compare(pair: Pair, inputs: Inputs, optimize: str, console: Console) -> Compared:

@@ -56,7 +56,7 @@ def count(job: Job, out: Run, step: Step) -> str:
 
 def _counted(pair: Pair, job: Job, known: str, step: Step) -> list[float]:
     """Mean instructions from the input to each exit's answer."""
-    samples = quantized(job.material.data.test, pair.graph)[:SAMPLES]
+    samples = quantized(job.material.data.test.x, pair.graph)[:SAMPLES]
     expected = Trace.load(job.run.folder("evaluate") / known).first(SAMPLES)
     with tempfile.TemporaryDirectory(prefix="trecx-reproduce-") as folder:
         sources = compile_for(pair, pair.optimised, CORTEX_M4, Path(folder) / "c", "time")
