@@ -11,6 +11,7 @@ from synthetic_traces import DECISION, synthetic, taken
 from trecx.decision import ALWAYS, NEVER, Entropy, Gate, Margin, MaxScore
 from trecx.errors import TrecxError
 from trecx.judge import calibrate as c
+from trecx.judge import losses
 from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
 
@@ -178,7 +179,7 @@ def test_too_few_samples_are_named_with_what_more_would_give():
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(100, 5000))
 def test_bound_rises_with_confidence_and_never_lies_below_the_observed_loss(only_reference, only_exits, samples):
     args = np.array([only_reference]), np.array([only_exits]), samples
-    low, mid, high = (float(c.paired_bound(*args, level)[0]) for level in (0.5, 0.8, 0.95))
+    low, mid, high = (float(losses.paired_bound(*args, level)[0]) for level in (0.5, 0.8, 0.95))
     assert (only_reference - only_exits) / samples <= low <= mid <= high
     assert high > (only_reference - only_exits) / samples
 
@@ -188,7 +189,7 @@ def test_bound_covers_the_true_loss_as_often_as_claimed():
     for p_reference, p_exits, n in [(0.02, 0.01, 400), (0.03, 0.03, 1500), (0.005, 0.0, 300)]:
         cells = rng.multinomial(n, [p_reference, p_exits, 1 - p_reference - p_exits], 4000)
         for level in (0.8, 0.95):
-            covered = (c.paired_bound(cells[:, 0], cells[:, 1], n, level) >= p_reference - p_exits).mean()
+            covered = (losses.paired_bound(cells[:, 0], cells[:, 1], n, level) >= p_reference - p_exits).mean()
             assert covered > level - 0.03
 
 
@@ -232,10 +233,10 @@ def test_empty_unlabelled_and_misfit_traces_are_refused():
 
 def test_the_paired_interval_of_the_shipped_pair():
     """67 and 46 discordant clips of 2,874, worked out by hand from the formula."""
-    low, high = c.paired_interval(67, 46, 2874)
+    low, high = losses.paired_interval(67, 46, 2874)
     assert 100 * low == pytest.approx(0.00304, abs=5e-5)  # the figures are rounded
     assert 100 * high == pytest.approx(1.45732, abs=5e-5)
-    assert c.paired_interval(5, 5, 100)[0] == -c.paired_interval(5, 5, 100)[1]
+    assert losses.paired_interval(5, 5, 100)[0] == -losses.paired_interval(5, 5, 100)[1]
 
 
 @pytest.mark.parametrize(("spread", "told"), [(0, True), (3, True), (40, False)])

@@ -1,20 +1,24 @@
-"""Which threshold loses at most so many points of accuracy, with which confidence."""
+"""Which threshold loses at most so many points of accuracy: with which confidence, or in the mean."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10, sqrt
-from statistics import NormalDist
+from math import ceil, floor, log10
 
 import numpy as np
 
 from trecx.decision import Criterion, limits
 from trecx.errors import TrecxError
-from trecx.judge.sweep import places, rights
+from trecx.judge.losses import Losses, Predictions, losses
 from trecx.judge.trace import Trace
 
 DEFAULT_POINTS = 1.0
 DEFAULT_CONFIDENCE = 0.8
 LEAST_VARIED = 0.05  # of a gate, after its sigmoid
+# What is promised of the loss on new samples.
+CONFIDENCE, MEAN = "confidence", "mean"
+PROMISES = (CONFIDENCE, MEAN)
+# Kolmogorov and Smirnov's statistic, which samples of one kind exceed once in a thousand times.
+LEAST_APART = 1.95
 FINAL_EXIT = "its own final exit"
 BACKBONE = "the backbone alone"
 
@@ -24,9 +28,10 @@ class Calibration:
     """A threshold and what it does on the samples that it was chosen on.
 
     `thresholds` (None means never) and `limits` of the early exits say the same, each by its exit's criterion.
-    `loss` and `bound` are points of accuracy lost against `reference`: as observed, and at most so many with
-    `confidence`; negative means gained. `unbounded_thresholds` and `unbounded_exit_rate` are what the observed loss
-    alone would have allowed.
+    `loss` and `bound` are points of accuracy lost against `reference`: as observed, and at most so many as `promise`
+    says, with `confidence` or, where that is None, in the mean; negative means gained. `unbounded_thresholds` and
+    `unbounded_exit_rate` are what the observed loss alone would have allowed. `unlabelled` samples narrowed the bound;
+    `apart` is how far their exit rates are from the others' (`Losses`).
     """
 
     thresholds: tuple[float | None, ...]
@@ -35,22 +40,20 @@ class Calibration:
     loss: float
     bound: float
     points: float
-    confidence: float
+    confidence: float | None
     reference: str
     samples: int
     unbounded_thresholds: tuple[float | None, ...]
     unbounded_exit_rate: float
     warnings: tuple[str, ...] = ()
+    promise: str = CONFIDENCE
+    unlabelled: int = 0
+    apart: float = 0.0
 
-
-@dataclass(frozen=True, eq=False)
-class _Losses:
-    """Losses against the reference at every point of the path of limits, in points; `exit_rate` as a share."""
-
-    limits: np.ndarray
-    exit_rate: np.ndarray
-    loss: np.ndarray
-    bound: np.ndarray
+    @property
+    def how(self) -> str:
+        """How sure the promise is, as a fragment."""
+        return "in the mean" if self.confidence is None else f"with {self.confidence:.0%} confidence"
 
 
 def calibrate(
@@ -59,13 +62,15 @@ def calibrate(
     points: float = DEFAULT_POINTS,
     confidence: float = DEFAULT_CONFIDENCE,
     reference_right: np.ndarray | None = None,
+    promise: str = CONFIDENCE,
+    unlabelled: Trace | None = None,
 ) -> Calibration:
     """The thresholds with the highest exit rate that lose at most `points` of accuracy on a validation trace.
 
     The loss is paired: `reference_right`, bool `(n,)`, says which of the same samples the backbone alone gets right;
     without it the reference is the trace's own final exit. Every attainable limit is tried (see `sweep`).
 
-    What must stay within `points` is not the observed loss but its upper confidence bound `paired_bound`: a threshold
+    What must stay within `points` is not the observed loss but its upper confidence bound (`losses.py`): a threshold
     picked at exactly one observed point loses more than that on new samples half of the time (on the authors' traces
     the realised loss scatters by 0.4 to 0.7 points). The limits are tested from "never" upwards until
     the first whose bound is too large; tested in a fixed order, with a stop at the first failure, none of the many
@@ -77,50 +82,34 @@ def calibrate(
     split has, 0.95 often asks for a loss below zero and then nothing leaves early; 0.8 costs 0.84 standard errors (0.2
     to 0.6 points), and four builds in five keep the promise. 0.5 means the observed loss itself, as the shipped pair
     of kws takes it: on its 512 samples even 0.8 lets nothing leave (docs/training.md).
+
+    A `promise` of the "mean" is only that the loss, in expectation over calibrations like this one, is not above
+    `points` (`mean_bound`); `confidence` does not matter then, nor do `unlabelled` answers of the same model, which
+    narrow the confidence bound. `trace` may hold any labelled samples that neither model nor exits were fitted to.
     """
-    _check(points, confidence)
-    losses = _losses(trace, decisions, confidence, reference_right)
-    chosen = _last_in_sequence(losses.bound, points)
-    unbounded = _last_in_sequence(losses.loss, points)
-    found = thresholds(decisions, losses.limits[chosen])
+    _check(points, confidence, promise)
+    level = confidence if promise == CONFIDENCE else None
+    predictions = None if unlabelled is None or level is None else Predictions.of(trace, decisions, unlabelled)
+    lost = losses(trace, decisions, level, reference_right, predictions)
+    chosen, unbounded = (last_in_sequence(each, points) for each in (lost.bound, lost.loss))
+    found = thresholds(decisions, lost.limits[chosen])
     return Calibration(
         thresholds=found,
         limits=limits(decisions[: len(found)], found),
-        exit_rate=float(losses.exit_rate[chosen]),
-        loss=float(losses.loss[chosen]),
-        bound=float(losses.bound[chosen]),
+        exit_rate=float(lost.exit_rate[chosen]),
+        loss=float(lost.loss[chosen]),
+        bound=float(lost.bound[chosen]),
         points=points,
-        confidence=confidence,
+        confidence=level,
         reference=FINAL_EXIT if reference_right is None else BACKBONE,
         samples=len(trace),
-        unbounded_thresholds=thresholds(decisions, losses.limits[unbounded]),
-        unbounded_exit_rate=float(losses.exit_rate[unbounded]),
-        warnings=_warnings(losses, chosen, unbounded, points, confidence, len(trace)),
+        unbounded_thresholds=thresholds(decisions, lost.limits[unbounded]),
+        unbounded_exit_rate=float(lost.exit_rate[unbounded]),
+        warnings=_warnings(lost, chosen, unbounded, points, level, len(trace)),
+        promise=promise,
+        unlabelled=0 if predictions is None else len(predictions.more),
+        apart=lost.apart,
     )
-
-
-def paired_bound(only_reference: np.ndarray, only_exits: np.ndarray, samples: int, confidence: float) -> np.ndarray:
-    """One-sided upper confidence bound of the accuracy lost, as a share, from discordant pairs.
-
-    `only_reference` counts samples that only the reference gets right, `only_exits` those that only the model with
-    exits gets right. The adjusted Wald interval for paired proportions of Agresti and Min (Statistics in Medicine 24,
-    2005): add half a sample to each of the four cells, then a normal bound on the difference. Unlike the plain normal
-    bound it does not shrink to nothing where few pairs differ. It is never below the observed loss. Samples are taken
-    as independent; clips of one speaker are not quite, which makes the true bound somewhat larger.
-    """
-    total = samples + 2.0
-    difference = (only_reference - only_exits) / total
-    variance = ((only_reference + only_exits + 1.0) / total - difference**2) / total
-    bound = difference + NormalDist().inv_cdf(confidence) * np.sqrt(variance)
-    return np.maximum(bound, (only_reference - only_exits) / samples)
-
-
-def paired_interval(only_reference: int, only_exits: int, samples: int) -> tuple[float, float]:
-    """Two-sided 95 % interval of the accuracy lost, as shares, from discordant pairs; Agresti and Min as above."""
-    total = samples + 2.0
-    difference = (only_reference - only_exits) / total
-    spread = NormalDist().inv_cdf(0.975) * sqrt(((only_reference + only_exits + 1.0) / total - difference**2) / total)
-    return difference - spread, difference + spread
 
 
 def thresholds(decisions: Sequence[Criterion], at: Sequence[int]) -> tuple[float | None, ...]:
@@ -152,39 +141,19 @@ def break_even_warning(exit_rate: float, rate_needed: float) -> str | None:
     )
 
 
-def _check(points: float, confidence: float) -> None:
+def _check(points: float, confidence: float, promise: str) -> None:
     problems = []
     if not 0.0 <= points <= 100.0:
         problems.append(f"{points} points of accuracy cannot be lost; give a number from 0 to 100.")
     if not 0.5 <= confidence < 1.0:
         problems.append(f"Confidence {confidence} is outside [0.5, 1).")
+    if promise not in PROMISES:
+        problems.append(f"There is no promise {promise!r}; there is {' and '.join(PROMISES)}.")
     if problems:
         raise TrecxError(problems)
 
 
-def _losses(
-    trace: Trace, decisions: Sequence[Criterion], confidence: float, reference_right: np.ndarray | None
-) -> _Losses:
-    right = rights(trace, decisions)
-    reference = trace.right()[:, -1] if reference_right is None else np.asarray(reference_right, bool)
-    if reference.shape != (len(trace),):
-        raise TrecxError(
-            f"The backbone's answers are {reference.shape}, the trace has {len(trace)} samples.",
-            "Run both on the same split.",
-        )
-    found = places(trace, decisions)
-    only_reference = found.count((reference[:, None] & ~right).astype(np.int64)).sum(axis=1)
-    only_exits = found.count((~reference[:, None] & right).astype(np.int64)).sum(axis=1)
-    stayed = found.count(np.ones_like(right, np.int64))[:, -1]
-    return _Losses(
-        limits=found.limits,
-        exit_rate=1.0 - stayed / len(trace),
-        loss=100.0 * (only_reference - only_exits) / len(trace),
-        bound=100.0 * paired_bound(only_reference, only_exits, len(trace), confidence),
-    )
-
-
-def _last_in_sequence(loss: np.ndarray, points: float) -> int:
+def last_in_sequence(loss: np.ndarray, points: float) -> int:
     """Position of the last limit before the first that fails, from "never" (or the best) upwards; 0 if none passes."""
     start = 0 if loss[0] <= points else int(loss.argmin())
     failing = np.flatnonzero(loss[start:] > points)
@@ -193,22 +162,42 @@ def _last_in_sequence(loss: np.ndarray, points: float) -> int:
 
 
 def _warnings(
-    losses: _Losses, chosen: int, unbounded: int, points: float, confidence: float, samples: int
+    found: Losses, chosen: int, unbounded: int, points: float, confidence: float | None, samples: int
 ) -> tuple[str, ...]:
-    found: list[str] = []
-    if losses.limits.shape[1] == 0:
+    told: list[str] = []
+    if found.limits.shape[1] == 0:
         return ()
-    if losses.exit_rate[chosen] == 0:
-        found.append(_nothing_leaves(float(losses.loss[0]), points, confidence))
-    if losses.exit_rate[chosen] < 0.5 * losses.exit_rate[unbounded]:
-        margin = points - float(losses.loss[unbounded])
-        half_width = float(losses.bound[unbounded] - losses.loss[unbounded])
-        more = f" About {_rounded(samples * (half_width / margin) ** 2)} would." if margin > half_width / 20 else ""
-        found.append(
-            f"{samples} samples do not show more: without a confidence bound {losses.exit_rate[unbounded]:.1%} would "
-            f"leave early instead of {losses.exit_rate[chosen]:.1%}.{more}"
+    if found.exit_rate[chosen] == 0:
+        told.append(_nothing_leaves(float(found.loss[0]), points, confidence))
+    if found.exit_rate[chosen] < 0.5 * found.exit_rate[unbounded]:
+        margin = points - float(found.loss[unbounded])
+        half_width = float(found.bound[unbounded] - found.loss[unbounded])
+        # Confidence comes with the root of the samples, what a promise of the mean adds with their number.
+        needed = samples * (half_width / margin) ** (1 if confidence is None else 2) if margin > 0 else 0
+        more = f" About {_rounded(needed)} would." if margin > half_width / 20 else ""
+        told.append(
+            f"{samples} samples do not show more: without a confidence bound {found.exit_rate[unbounded]:.1%} would "
+            f"leave early instead of {found.exit_rate[chosen]:.1%}.{more}"
         )
-    return tuple(found)
+    return tuple(told)
+
+
+def promised(found: Calibration) -> str:
+    """What the thresholds promise, as a fragment; nothing where even "never" may lose more, or nothing is chosen."""
+    if found.bound > found.points or not found.limits:
+        return "nothing"
+    told = f"at most {found.points:g} points lost against {found.reference} {found.how}"
+    return f"{told}, with the help of {found.unlabelled:,} samples without labels" if found.unlabelled else told
+
+
+def unlike(found: Calibration) -> Iterator[str]:
+    """A sentence where the samples without labels are not like the labelled ones, so that the bound means nothing."""
+    if found.apart > LEAST_APART:
+        yield (
+            f"The {found.unlabelled:,} samples without labels are not like the {found.samples:,} validation samples: "
+            "other shares of them would leave early than chance explains. The bound holds where both are what the "
+            "device will meet; leave out --unlabelled, or bring others."
+        )
 
 
 def stuck(trace: Trace, decisions: Sequence[Criterion]) -> Iterator[str]:
@@ -224,17 +213,18 @@ def stuck(trace: Trace, decisions: Sequence[Criterion]) -> Iterator[str]:
                 )
 
 
-def _nothing_leaves(behind: float, points: float, confidence: float) -> str:
+def _nothing_leaves(behind: float, points: float, confidence: float | None) -> str:
     """That nothing leaves early, the probable reason, and what to do; `behind` is how much the final exit loses."""
-    told = (
-        f"No threshold is shown to stay within {points:g} points at {confidence:.0%} confidence; nothing leaves early."
-    )
+    how = "in the mean" if confidence is None else f"at {confidence:.0%} confidence"
+    told = f"No threshold is shown to stay within {points:g} points {how}; nothing leaves early."
     if behind > 0:  # never against itself
         told += (
             f" The final exit alone loses {behind:.2f} points against the backbone alone: if the weights that training "
             "began with have seen these samples, the backbone is no measure on them; choose --against final."
         )
-    return f"{told} To let samples leave, allow more with --points{' or lower --confidence' * (confidence > 0.5)}."
+    return (
+        f"{told} To let samples leave, allow more with --points{' or lower --confidence' * ((confidence or 0) > 0.5)}."
+    )
 
 
 def _rounded(number: float) -> str:

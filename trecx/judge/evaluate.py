@@ -8,7 +8,8 @@ import numpy as np
 
 from trecx.decision import Criterion
 from trecx.errors import TrecxError
-from trecx.judge.calibrate import break_even, paired_interval, thresholds
+from trecx.judge.calibrate import break_even, thresholds
+from trecx.judge.losses import paired_interval
 from trecx.judge.quality import Quality, auroc, quality
 from trecx.judge.sweep import Sweep, sweep
 from trecx.judge.trace import Trace

@@ -61,9 +61,9 @@ class Places:
     intervals: np.ndarray
 
     def count(self, weight: np.ndarray) -> np.ndarray:
-        """Sum of `weight` `(n, exits)` over the samples that leave at each exit, `(points, exits)`."""
+        """Sum of `weight` `(n, exits)` over the samples that leave at each exit, `(points, exits)`, of its type."""
         points = len(self.limits)
-        totals = np.zeros((points + 1, self.intervals.shape[1]), np.int64)
+        totals = np.zeros((points + 1, self.intervals.shape[1]), weight.dtype)
         for exit_index in range(self.intervals.shape[1]):
             from_, until = self.intervals[:, exit_index, 0], self.intervals[:, exit_index, 1]
             leaves = from_ < until
@@ -88,11 +88,16 @@ def rights(trace: Trace, decisions: Sequence[Criterion]) -> np.ndarray:
 
     At the last exit the surest may answer, where that decides too.
     """
-    right = trace.right().copy()
-    if len(decisions) == trace.exits > 1:
-        surest = trace.exits - 1 - trace.decided(decisions)[:, ::-1].argmin(axis=1)
-        right[:, -1] = right[np.arange(len(trace)), surest]
-    return right
+    return answering(trace, decisions, trace.right())
+
+
+def answering(trace: Trace, decisions: Sequence[Criterion], of_exits: np.ndarray) -> np.ndarray:
+    """What is known of each exit's answer, `(n, exits)`, with the surest's at the last exit where that decides too."""
+    if len(decisions) != trace.exits or trace.exits == 1:
+        return of_exits
+    found, surest = of_exits.copy(), trace.exits - 1 - trace.decided(decisions)[:, ::-1].argmin(axis=1)
+    found[:, -1] = of_exits[np.arange(len(trace)), surest]
+    return found
 
 
 def places(trace: Trace, decisions: Sequence[Criterion]) -> Places:
@@ -102,10 +107,19 @@ def places(trace: Trace, decisions: Sequence[Criterion]) -> Places:
     if not trace.exits - 1 <= len(decisions) <= trace.exits:
         raise TrecxError(f"{len(decisions)} decisions for {trace.exits - 1} early exits.", "Give one for each.")
     early = trace.decided(decisions)[:, : trace.exits - 1].astype(np.int64)
-    limits = path(early, decisions[: trace.exits - 1])
+    return _placed(early, path(early, decisions[: trace.exits - 1]))
+
+
+def places_at(trace: Trace, decisions: Sequence[Criterion], limits: np.ndarray) -> Places:
+    """Where samples of another trace of the same model leave on a given path of limits."""
+    return _placed(trace.decided(decisions)[:, : trace.exits - 1].astype(np.int64), limits)
+
+
+def _placed(early: np.ndarray, limits: np.ndarray) -> Places:
+    """Where samples with these statistics `(n, early exits)` leave on a path of limits."""
     columns = [np.searchsorted(limits[:, k], early[:, k]) for k in range(early.shape[1])]
-    first = np.stack([*columns, np.zeros(len(trace), np.int64)], axis=1)
-    before = np.full((len(trace), 1), len(limits), np.int64)
+    first = np.stack([*columns, np.zeros(len(early), np.int64)], axis=1)
+    before = np.full((len(early), 1), len(limits), np.int64)
     until = np.minimum.accumulate(np.concatenate([before, first[:, :-1]], axis=1), axis=1)
     return Places(limits, np.stack([np.minimum(first, len(limits)), until], axis=-1))
 

@@ -64,8 +64,12 @@ class Trace:
 
     def first(self, count: int) -> "Trace":
         """The first `count` samples."""
+        return self.of(slice(count))
+
+    def of(self, rows: slice | np.ndarray) -> "Trace":
+        """Some of the samples, by their numbers."""
         present = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: value[:count] for name, value in present.items() if value is not None})
+        return replace(self, **{name: value[rows] for name, value in present.items() if value is not None})
 
     @classmethod
     def joined(cls, parts: "Sequence[Trace]") -> "Trace":

@@ -18,6 +18,8 @@ from trecx.judge.search import Costs
 from trecx.judge.trace import Reading
 
 BACKBONE, EXITS = "backbone.tflite", "exits.json"
+# The answers that thresholds are chosen on.
+VALIDATION, BACKBONE_VALIDATION, UNLABELLED = "validation.npz", "backbone_validation.npz", "unlabelled.npz"
 
 
 @dataclass(frozen=True)

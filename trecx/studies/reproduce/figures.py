@@ -9,7 +9,7 @@ import numpy as np
 
 from trecx import documents, pipeline
 from trecx.decision import Criterion, exit_taken
-from trecx.judge.calibrate import paired_interval
+from trecx.judge.losses import paired_interval
 from trecx.judge.sweep import sweep
 from trecx.judge.trace import Trace
 from trecx.judge.verify import Verification
@@ -17,7 +17,7 @@ from trecx.learn.train import SCORES
 from trecx.run import Run
 from trecx.steps import pair as pairs
 from trecx.steps.judging import BACKBONE_TEST, TEST
-from trecx.steps.learning import BACKBONE_VALIDATION, VALIDATION
+from trecx.steps.pair import BACKBONE_VALIDATION, VALIDATION
 from trecx.steps.proof import RESULT
 from trecx.studies.reproduce.plan import POINTS
 from trecx.studies.reproduce.seed import CHOSEN

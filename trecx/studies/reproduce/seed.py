@@ -27,7 +27,7 @@ from trecx.settings import Settings
 from trecx.stamp import Origin, content
 from trecx.steps import pair
 from trecx.steps.answers import PROVEN
-from trecx.steps.learning import BACKBONE_VALIDATION, VALIDATION
+from trecx.steps.pair import BACKBONE_VALIDATION, VALIDATION
 from trecx.studies.reproduce import first_version, together
 from trecx.studies.reproduce.material import Material, weights_sha256
 from trecx.studies.reproduce.plan import BACKBONE, BACKBONE_ALONE, OBSERVED, POINTS, Options, Variant
