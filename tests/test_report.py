@@ -16,6 +16,7 @@ from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import calibrate as c
 from trecx.judge import curve, report, summary
 from trecx.judge.evaluate import accuracy, evaluate
+from trecx.judge.growth import Promisable
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import verify
 
@@ -57,6 +58,7 @@ def full():
             report.ThresholdReport("early", calibration.thresholds[0], calibration.limits[0], "max_score"),
         ),
         calibration=calibration,
+        promisable=(Promisable(1500, 0.5, 0.5, 0.5, False), Promisable(6000, 1.0, 0.9, 1.0, True)),
         targets=(
             report.TargetReport("host", "this machine", "gcc 12.2.0", arena=15_680),
             report.TargetReport(
@@ -228,6 +230,7 @@ def test_summary_says_split_and_samples_and_every_figure(full):
         "Warning: Mind the gap.",
         "at most",
         "Exits pay once",
+        "With 6,000 labelled samples instead of 1,500 about 100.0% could leave early with the same promise",
     ):
         assert expected in shown
     assert "cycle" not in shown.lower()

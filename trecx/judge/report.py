@@ -17,6 +17,7 @@ from trecx.errors import TrecxError
 from trecx.files import whole
 from trecx.judge.calibrate import Calibration, break_even, break_even_warning
 from trecx.judge.evaluate import Accuracy, Evaluation
+from trecx.judge.growth import Promisable
 from trecx.judge.quality import Quality
 from trecx.judge.second_opinion import SecondOpinion
 from trecx.judge.verify import Verification
@@ -62,10 +63,19 @@ KEYS = (
     ("calibration.thresholds[], limits[]", "the choice, one for each early exit"),
     ("calibration.exit_rate", "what it does on the calibration samples"),
     ("calibration.loss, bound", "points lost there: observed, and at most so many at the confidence"),
-    ("calibration.points, confidence, reference", "what was asked for, and what the loss is measured against"),
+    ("calibration.promise", "confidence, or mean: what is promised of the loss on new samples"),
+    ("calibration.points, confidence, reference", "what was asked for (null: mean), and what loss is measured against"),
     ("calibration.samples", "number of calibration samples"),
+    ("calibration.unlabelled", "number of samples without labels that narrowed the bound"),
+    ("calibration.apart", "how unlike those leave: Kolmogorov and Smirnov's statistic; chance seldom exceeds 1.95"),
     ("calibration.unbounded_thresholds[], unbounded_exit_rate", "what the observed loss alone would have allowed"),
     ("calibration.warnings", "what the calibration could not show"),
+    ("promisable[].samples", "a number of labelled samples to calibrate on"),
+    (
+        "promisable[].exit_rate, low, high",
+        "what may leave early then, with the same promise: mean, 10 and 90 % of all",
+    ),
+    ("promisable[].extrapolated", "whether there are not that many: drawn with replacement from those there are"),
     ("analysis.overthinking", "share of samples that an early exit gets right and the final one wrong"),
     ("analysis.oracle, oracle_macs", "accuracy and mean MACs if every sample left at its first right exit"),
     ("analysis.random_exit", "accuracy of leaving at random at the same exit rates"),
@@ -252,6 +262,7 @@ class Report:
     loss_interval: tuple[float, ...] | None = None
     exit_rate: float | None = None
     calibration: Calibration | None = None
+    promisable: tuple[Promisable, ...] = ()
     analysis: AnalysisReport | None = None
     verification: tuple[Verification, ...] = ()
     second_opinion: SecondOpinion | None = None

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from trecx.judge.calibrate import Calibration
 from trecx.judge.evaluate import Accuracy
 from trecx.judge.report import Report, TargetReport
 from trecx.judge.second_opinion import SecondOpinion
@@ -169,11 +170,26 @@ def _computation(report: Report) -> Iterator[Text]:
     if counted:
         yield Text(f"By executed instructions exits pay {'; '.join(map(_pays_on, counted))}.")
     if (calibration := report.calibration) is not None and calibration.limits:
-        bound = f", at most {calibration.bound:.2f} with {calibration.confidence:.0%} confidence"
+        yield Text(_promise(calibration))
+        yield from _growth(report)
+
+
+def _promise(found: Calibration) -> str:
+    """What was calibrated on what, and what is promised."""
+    more = f" and {found.unlabelled:,} without labels" if found.unlabelled else ""
+    told = f"Threshold calibrated on {found.samples:,} validation samples{more}: {found.loss:.2f} points lost there"
+    bound = f", at most {found.bound:.2f} {found.how}" if found.confidence != 0.5 else ""
+    return f"{told} against {found.reference}{bound} ({found.points:g} allowed)."
+
+
+def _growth(report: Report) -> Iterator[Text]:
+    """What more labelled samples would buy."""
+    most = report.promisable[-1] if report.promisable else None
+    if most is not None and report.calibration is not None and most.exit_rate > report.calibration.exit_rate:
         yield Text(
-            f"Threshold calibrated on {calibration.samples:,} validation samples: {calibration.loss:.2f} points lost "
-            f"there against {calibration.reference}{bound if calibration.confidence > 0.5 else ''} "
-            f"({calibration.points:g} allowed)."
+            f"With {most.samples:,} labelled samples instead of {report.calibration.samples:,} about "
+            f"{_percent(most.exit_rate)} could leave early with the same promise, instead of "
+            f"{_percent(report.calibration.exit_rate)} (extrapolated)."
         )
 
 

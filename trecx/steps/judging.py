@@ -15,7 +15,8 @@ from trecx.device import run as device
 from trecx.device import toolchain
 from trecx.errors import TrecxError
 from trecx.files import write_json
-from trecx.judge import curve, memory_map, report, summary
+from trecx.judge import curve, growth, memory_map, report, summary
+from trecx.judge.calibrate import BACKBONE as AGAINST_BACKBONE
 from trecx.judge.calibrate import Calibration
 from trecx.judge.evaluate import Evaluation, accuracy, evaluate
 from trecx.judge.record import record
@@ -27,7 +28,7 @@ from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.data import data, quantized
 from trecx.steps.firmware import left_out, plan_of, programs
-from trecx.steps.pair import BACKBONE, Pair
+from trecx.steps.pair import BACKBONE, BACKBONE_VALIDATION, UNLABELLED, VALIDATION, Pair
 from trecx.steps.proof import COSTS, NOT_RUN, OPINION, RESULT, Costs
 from trecx.subjects import task
 
@@ -146,6 +147,8 @@ def write_report(settings: Settings, folders: Folders, out: Path, step: Step) ->
     report.write(document, out / "report.json")
     (out / "report.txt").write_text(summary.text(document), encoding="utf-8")
     curve.draw(document, out)
+    if document.calibration is not None:
+        growth.draw(document.promisable, document.calibration, document.title, out)
     for program in programs(folders["compile"], settings):
         if (plan := plan_of(folders["compile"], program.target)) is not None:
             memory_map.draw(plan, out, f"{settings.name} on {program.target.name}", f"memory-{program.target.name}")
@@ -161,6 +164,7 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
     known = _samples(folders["evaluate"])
     backbone = known.backbone_macs if known is not None else None
     judged = evaluation(pair, folders["evaluate"])
+    calibration = calibration_of(model)
     base = report.Report(
         tool=__version__,
         task=settings.name,
@@ -176,7 +180,8 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
             for n, t, k, d in zip(names, pair.thresholds, pair.limits, pair.decisions, strict=False)
         ),
         operating_points=_operating_points(pair),
-        calibration=documents.kept(Calibration, model / "calibration.json"),
+        calibration=calibration,
+        promisable=_promisable(pair, model, calibration),
         verification=documents.kept(tuple[Verification, ...], folders["verify"] / RESULT) or (),
         second_opinion=documents.kept(SecondOpinion, folders["verify"] / OPINION),
         rewrites=tuple(report.RewriteReport(name, count) for name, count in pair.optimised.rewrites),
@@ -193,6 +198,21 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
     right = known.float_right
     whole = report.with_evaluation(base, judged, None if right is None else accuracy(right, known.samples, known.split))
     return whole if backbone else replace(whole, macs=replace(whole.macs, backbone=None))
+
+
+def calibration_of(model: Path) -> Calibration | None:
+    """How the thresholds of a pair were chosen; None where nobody says."""
+    found: Calibration | None = documents.kept(Calibration, model / "calibration.json")
+    return found
+
+
+def _promisable(pair: Pair, model: Path, asked: Calibration | None) -> tuple[growth.Promisable, ...]:
+    """How the promise grows with labelled samples, by the answers that the thresholds were chosen on; none without."""
+    if asked is None or not (model / VALIDATION).is_file():
+        return ()
+    right = Trace.load(model / BACKBONE_VALIDATION).right()[:, -1] if asked.reference == AGAINST_BACKBONE else None
+    more = Trace.load(model / UNLABELLED) if asked.unlabelled else None
+    return growth.promisable(Trace.load(model / VALIDATION), pair.decisions, asked, right, more)
 
 
 def _operating_points(pair: pairs.Pair) -> tuple[report.PointReport, ...]:
