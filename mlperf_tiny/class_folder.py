@@ -1,21 +1,23 @@
 """A user's own samples, in one folder per class: images, or recordings for a model of keyword spotting's features.
 
-Layouts: `folder/<class>/…`, which is split here, or `folder/train|validation|test/<class>/…`.
+Layouts: `folder/<class>/…`, which is split here, or `folder/train|validation|test/<class>/…`; samples without labels
+lie anywhere below a folder.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mlperf_tiny import front_end, image_folder, speech_commands
-from mlperf_tiny.class_splits import HINT, SPLITS, located, shared_out
+from mlperf_tiny.class_splits import HINT, SPLITS, below, located, shared_out
 from mlperf_tiny.task import Data, DataError, Split, capped, provenance
 
 PIXELS = {"0..255": (1.0, 0.0), "0..1": (255.0, 0.0), "-1..1": (127.5, -1.0)}  # divisor, then offset
 WAV = (".wav",)
 SUFFIXES = (*image_folder.SUFFIXES, *WAV)
-_BLOCK = 256  # recordings in memory at a time
+_BLOCK = 256  # samples in memory at a time
+UNLABELLED_HINT = "Expected: images or recordings as the model gets them, labelled or not, anywhere below the folder."
 
 Progress = Callable[[int, int], None]
 
@@ -64,6 +66,35 @@ def load(
         raise DataError(capped(problems), hints[0])
     train, validation, test = read
     return names, Data(train, validation, test, sources)
+
+
+def unlabelled(
+    folder: Path,
+    shape: tuple[int, ...],
+    pixels: str = "0..255",
+    suffixes: Sequence[str] = SUFFIXES,
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield all samples below a folder without a label, some at a time, as `load` reads them: float32 `(m, *shape)`.
+
+    Whatever folders they lie in says nothing. Raises one `DataError` with all problems of the folder, or of the files.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.", UNLABELLED_HINT)
+    paths, problems = below(folder, suffixes)
+    if problems:
+        raise DataError(capped(problems), UNLABELLED_HINT)
+    sound, hint = _is_sound(folder, paths, shape), ""
+    for start in range(0, len(paths), _BLOCK):
+        block, step = paths[start : start + _BLOCK], _after(progress, start, len(paths))
+        try:
+            x = _features(block, step) if sound else _images(block, shape, pixels, step)
+        except DataError as error:
+            problems, hint = [*problems, *error.problems], error.hint
+        if not problems:  # after the first one the others are only looked for
+            yield x
+    if problems:
+        raise DataError(capped(problems), hint)
 
 
 def _is_sound(folder: Path, paths: Sequence[Path], shape: tuple[int, ...]) -> bool:

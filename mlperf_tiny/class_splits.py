@@ -55,11 +55,8 @@ def located(
         extra = [name for name in found[split] if name not in names]
         problems += [f"{root / name}: the model has no such class ({', '.join(names)})." for name in extra]
         for label, name in enumerate(names):
-            paths = image_folder.below_with(root / name, suffixes)
-            unread = image_folder.below_with(root / name, _UNREAD)
-            problems += [f"{path}: {path.suffix} is not read, only {', '.join(suffixes)}." for path in unread]
-            if not paths:
-                problems.append(f"{root / name}: no samples ({', '.join(suffixes)}).")
+            paths, wrong = below(root / name, suffixes)
+            problems += wrong
             for path in paths:
                 try:
                     samples.append(Sample(path, label, split, _digest(path)))
@@ -69,6 +66,14 @@ def located(
     if problems:
         raise DataError(capped(problems), HINT)
     return names, tuple(split for split in roots if split), samples
+
+
+def below(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The samples below a folder, sorted, and what is wrong there: none, or files that are samples in other formats."""
+    paths = image_folder.below_with(folder, suffixes)
+    unread = image_folder.below_with(folder, _UNREAD)
+    problems = [f"{path}: {path.suffix} is not read, only {', '.join(suffixes)}." for path in unread]
+    return paths, problems if paths else [*problems, f"{folder}: no samples ({', '.join(suffixes)})."]
 
 
 def shared_out(

@@ -1,9 +1,10 @@
 """Image classification: ten classes of CIFAR-10, a ResNet-8 on raw pixels."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from mlperf_tiny import cifar10
+from mlperf_tiny import cifar10, class_folder, image_folder
 from mlperf_tiny.attachment import Attachment, Block, EarlyExit, EarlyView
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Task
@@ -65,6 +66,7 @@ IC = Task(
     backbone=backbone,
     load=cifar10.load,
     fetch=cifar10.fetch,
+    unlabelled=partial(class_folder.unlabelled, shape=cifar10.SHAPE, suffixes=image_folder.SUFFIXES),
     input_quant=(1.0, -128),  # the benchmark's: raw pixels
     # T-RecX takes 500 epochs at 1e-3 x .99^epoch (schedule "decay"); these are for a machine without a GPU.
     recipe=replace(

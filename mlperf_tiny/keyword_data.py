@@ -8,13 +8,13 @@ test alone is read, and any folder of runner files will do.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mlperf_tiny import download, feature_cache, front_end, runner_files, speech_commands
+from mlperf_tiny import class_folder, download, feature_cache, front_end, runner_files, speech_commands
 from mlperf_tiny.audio_features import FeatureMaker
 from mlperf_tiny.runner_files import RunnerSet
 from mlperf_tiny.speech_commands import COMMANDS, SILENCE, Clip, Corpus
@@ -137,6 +137,15 @@ def fetch(progress: Callable[[int, int], None] | None = None) -> Path:
         return download.find(_locate, download.HINT)
     except DataError:
         return download.obtain(progress=progress)
+
+
+def unlabelled(folder: Path, progress: Callable[[int, int], None] | None = None) -> Iterator[np.ndarray]:
+    """Yield the features of all recordings below a folder, some at a time: float32 `(m, 49, 10, 1)`, on the same grid.
+
+    Raises `DataError` with all problems.
+    """
+    for x in class_folder.unlabelled(folder, front_end.SHAPE, suffixes=class_folder.WAV, progress=progress):
+        yield front_end.dequantize(front_end.quantize(x))
 
 
 def in_fold(speaker: str) -> bool:

@@ -57,6 +57,7 @@ KWS = Task(
     backbone=backbone,
     load=keyword_data.load,
     fetch=keyword_data.fetch,
+    unlabelled=keyword_data.unlabelled,
     input_quant=(front_end.SCALE, front_end.ZERO_POINT),
     # T-RecX's: for 30 of 36 epochs the copied filter follows.
     recipe=Recipe(epochs=36, backbone_epochs=36, learning_rate=5e-4, schedule="steps", release=5 / 6),

@@ -1,7 +1,7 @@
 """What a task is: its data and its backbone with named taps. Where exits attach is data, too."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -117,3 +117,6 @@ class Task:
     attachments: tuple[Attachment, ...] = ()
     # What MLPerf Tiny's runner calls its model; empty for the task's own name.
     runner_name: str = ""
+    # Yields the samples below a folder, some at a time and whatever their labels: (folder, progress=None) to float32
+    # (m, *input_shape). None where a task's samples are not read without labels.
+    unlabelled: Callable[..., Iterator[np.ndarray]] | None = None

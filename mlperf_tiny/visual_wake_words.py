@@ -1,9 +1,10 @@
 """Visual wake words: is a person in the picture? A MobileNetV1 of a quarter of the width on 96x96 pixels."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from mlperf_tiny import person_data
+from mlperf_tiny import class_folder, image_folder, person_data
 from mlperf_tiny.attachment import Attachment, Block, EarlyExit, EarlyView
 from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Task
@@ -83,6 +84,7 @@ VWW = Task(
     backbone=backbone,
     load=person_data.load,
     fetch=person_data.fetch,
+    unlabelled=partial(class_folder.unlabelled, shape=person_data.SHAPE, pixels="0..1", suffixes=image_folder.SUFFIXES),
     input_quant=(1 / 255, -128),  # the benchmark's: pixels as shares of 255
     # As many epochs as T-RecX.
     recipe=replace(AUGMENTED, batch=32, backbone_epochs=50, epochs=50, learning_rate=1e-3, release=42 / 50),

@@ -59,6 +59,7 @@ CHANGED = {
     "cost": "macs",
     "scheme": "qat",
     "points": 2.0,
+    "promise": "mean",
     "confidence": 0.5,
     "against": "final",
     "epochs": 3,

@@ -14,7 +14,7 @@ from trecx.run import Run
 from trecx.settings import Folders, Settings
 from trecx.stamp import Origin, content, contents
 from trecx.steps import firmware, judging, learning, proof
-from trecx.steps.data import identity
+from trecx.steps.data import identity, listed
 from trecx.subjects import OwnFile, OwnTask, subject, task_of
 
 Work = Callable[[Settings, Folders, Path, Step], None]
@@ -25,7 +25,8 @@ class Rule:
     """How a step is done: `does(settings, folders, out, step)` fills the folder `out`.
 
     It depends on all of the program that this function can reach, on the settings that say so (settings.py), on the
-    folders of the steps that it `reads`, on `files` besides the user's own, and where it says so on `tools` and `data`.
+    folders of the steps that it `reads`, on `files` besides the user's own, and where it says so on `tools`, on `data`
+    and on data `unlabelled`.
     It `renews` steps before it that are out of date. A `resumable` step takes long and goes on where it was
     interrupted; one that `builds` leaves programs that will be run.
     """
@@ -35,6 +36,7 @@ class Rule:
     files: Callable[[Settings], Iterable[Path]] = lambda _: ()
     tools: bool = False
     data: bool = False
+    unlabelled: bool = False
     renews: tuple[str, ...] = ()
     resumable: bool = False
     builds: bool = False
@@ -47,7 +49,7 @@ def _weights(settings: Settings) -> list[Path]:
 RULES = {
     "train": Rule(learning.train, files=_weights, data=True, resumable=True),
     "quantize": Rule(learning.quantize, reads=("train",), data=True, resumable=True),
-    "calibrate": Rule(learning.choose_thresholds, reads=("quantize",), data=True),
+    "calibrate": Rule(learning.choose_thresholds, reads=("quantize",), data=True, unlabelled=True),
     "model": Rule(learning.take_pretrained, files=learning.pretrained_files),
     "compile": Rule(firmware.compile_pair, reads=("model",), tools=True, builds=True),
     "verify": Rule(proof.prove, reads=("model", "compile"), tools=True, data=True, renews=("compile",)),
@@ -172,6 +174,8 @@ def origin(run: Run, name: str, settings: Settings, data: object = None) -> Orig
         configuration["tools"] = {tool.name: tool.version for tool in toolchain.tools()}
     if rule.data:
         configuration["data"] = data or identity(settings)
+    if rule.unlabelled and settings.unlabelled:
+        configuration["unlabelled"] = listed(Path(settings.unlabelled))
     return Origin(configuration, program.digest(rule.does), ours=rule.builds)
 
 

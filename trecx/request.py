@@ -12,6 +12,7 @@ from trecx.console import Console
 from trecx.decision import CRITERIA, criterion
 from trecx.errors import TrecxError
 from trecx.exits import MOST_CONFIDENT
+from trecx.judge.calibrate import MEAN
 from trecx.naming import check_name, usable
 from trecx.pipeline import origin, settings_of, steps
 from trecx.run import Run
@@ -19,6 +20,7 @@ from trecx.settings import OF_METHODS, OPTIONS, TRAINING, Settings
 from trecx.stamp import Origin, contents
 from trecx.steps import check, firmware, learned, learning
 from trecx.steps.data import identity as data_identity
+from trecx.steps.data import reader
 from trecx.steps.pair import BACKBONE
 from trecx.subjects import own_task, subject, task
 
@@ -32,6 +34,8 @@ def start(name: str | None, path: Path | None, options: dict[str, Any], console:
     path = path or Path("build") / settings.name
     keep_apart(path, settings)
     settings = learned.examined(checked(settings))
+    if settings.unlabelled:
+        reader(settings)
     if (settings.train or settings.data) and not is_accepted(path, settings):
         with console.step("check") as step:
             check.check(settings, step)
@@ -54,6 +58,7 @@ def asked(name: str | None, options: dict[str, Any]) -> Settings:
     if "taps" in options and "exit" in options:
         problems.append("--exit names an exit of the task, and --exits asks for some at layers; give one of them.")
     problems += method_problems(options.get("method"))
+    problems += _unpromised(options, options.get("promise"))
     if problems:
         raise TrecxError(problems, "See trecx build --help.")
     spec = own_task.located(name) if name is not None and (":" in name or name.endswith(".py")) else name
@@ -76,6 +81,12 @@ def method_problems(name: str | None) -> list[str]:
 
     known = [method.name for method in METHODS]
     return [] if name is None or name in known else [f"There is no exit method {name!r}; there is {', '.join(known)}."]
+
+
+def _unpromised(options: dict[str, Any], promise: str | None) -> list[str]:
+    """What was asked for that a promise of the mean has no use for."""
+    useless = [name for name in ("confidence", "unlabelled") if name in options] if promise == MEAN else []
+    return [f"{OPTIONS[name].flag} does not apply to --promise mean; leave out one of them." for name in useless]
 
 
 def _unfit(settings: Settings) -> Iterator[str]:
@@ -140,7 +151,11 @@ def resume(path: Path, options: dict[str, Any], step: str) -> Run:
         raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
     if "name" in options and settings.name != kept.name:
         raise TrecxError(f"{run.path} is called {kept.name}.", "Build into a new folder for another name.")
+    if problems := _unpromised(options, settings.promise):
+        raise TrecxError(problems, f"See trecx {step} --help.")
     checked(settings)
+    if "unlabelled" in options:
+        reader(settings)
     if options and step in ("train", "quantize") and settings.own_files:
         settings = learned.examined(settings)
     return runs.create(path, settings.as_json()) if options else run

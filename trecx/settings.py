@@ -197,6 +197,21 @@ class Settings:
         least=0.5,
         most=0.999,
     )
+    promise: str = option(
+        "confidence",
+        "--promise",
+        "What is promised of that accuracy on new samples: with --confidence, or only in the mean, by conformal risk "
+        "control [default: confidence].",
+        "calibrate",
+        choices=("confidence", "mean"),
+    )
+    unlabelled: str | None = option(
+        None,
+        "--unlabelled",
+        "Folder with samples without labels, of the kind that the device will meet: they narrow the bound.",
+        "calibrate",
+        kind=Path,
+    )
     choices: int = option(
         1,
         "--operating-points",

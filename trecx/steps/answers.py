@@ -4,6 +4,8 @@ The C gives the oracle's bytes several times sooner (`trecx bench --host`).
 """
 
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +34,45 @@ def answer(pair: Pair, split: Split, limits: tuple[int, ...], step: Step, what: 
     Raises AnswerIsNo where one bit of logits or scores of the first `proven` samples is not the oracle's.
     """
     samples, labels = quantized(split.x, pair.graph), split.y.astype(np.int32)
-    with tempfile.TemporaryDirectory(prefix="trecx-answers-") as folder:
-        sources = compile_for(pair, pair.optimised, HOST, Path(folder) / "c", "time")
-        program = build(sources, HOST, Path(folder) / "host")
+    with _program(pair) as program:
         with step.progress(what) as progress:
             found = _recorded(program, len(pair.graph.exits), samples, limits, labels, progress)
-        few = Inputs(what, samples[:proven])
         with step.progress(f"{what}, oracle") as progress:
-            expected = reference.tflm_trace(pair.content, pair.reading, few.samples, limits, labels[:proven], progress)
-        proof.compare(pair, program, few, expected, found.first(proven)).require_equal()
+            _prove(pair, program, Inputs(what, samples[:proven]), limits, found.first(proven), progress)
     return found
+
+
+def answer_blocks(
+    pair: Pair, blocks: Iterable[np.ndarray], limits: tuple[int, ...], what: str, proven: int = PROVEN
+) -> Trace:
+    """The same for int8 samples without labels, which come some at a time: not all of them fit into memory."""
+    found: list[Trace] = []
+    with _program(pair) as program:
+        for samples in blocks:
+            found.append(_recorded(program, len(pair.graph.exits), samples, limits, None, _untold))
+            if len(found) == 1:
+                _prove(pair, program, Inputs(what, samples[:proven]), limits, found[0].first(proven), _untold)
+    return Trace.joined(found)
+
+
+@contextmanager
+def _program(pair: Pair) -> Iterator[Build]:
+    """The emitted C of a pair as a program of this machine."""
+    with tempfile.TemporaryDirectory(prefix="trecx-answers-") as folder:
+        sources = compile_for(pair, pair.optimised, HOST, Path(folder) / "c", "time")
+        yield build(sources, HOST, Path(folder) / "host")
+
+
+def _prove(
+    pair: Pair, program: Build, few: Inputs, limits: tuple[int, ...], found: Trace, progress: device.Progress
+) -> None:
+    """Raise AnswerIsNo where one bit of what was found is not the oracle's."""
+    expected = reference.tflm_trace(pair.content, pair.reading, few.samples, limits, found.labels, progress)
+    proof.compare(pair, program, few, expected, found).require_equal()
+
+
+def _untold(done: int, total: int) -> None:
+    """Progress that another bar tells."""
 
 
 def _recorded(
@@ -49,7 +80,7 @@ def _recorded(
     exits: int,
     samples: np.ndarray,
     limits: tuple[int, ...],
-    labels: np.ndarray,
+    labels: np.ndarray | None,
     progress: device.Progress,
 ) -> Trace:
     """The trace of a program; limits that force an exit are not run twice."""

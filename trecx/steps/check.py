@@ -10,12 +10,14 @@ from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.settings import Settings
 from trecx.steps import pair as pairs
-from trecx.steps.data import data
+from trecx.steps.data import data, unlabelled
 from trecx.steps.learned import described, exits_of, learned
 
 
 def check(settings: Settings, step: Step) -> None:
     """Find out before anything is written what would be refused later: the tap or the data, and of one's own more."""
+    if settings.unlabelled:
+        next(unlabelled(settings, step))
     if settings.own_files:
         rehearse(settings, step)
         return

@@ -13,7 +13,7 @@ from trecx.errors import TrecxError
 from trecx.settings import Settings
 from trecx.stamp import digest
 from trecx.subjects import OwnFile, subject
-from trecx.subjects.tasks import Labelled
+from trecx.subjects.tasks import Labelled, Reader
 
 # By subject, folder, and whether it trains.
 _held: dict[tuple[object, ...], Labelled] = {}
@@ -45,9 +45,38 @@ def _found(settings: Settings, step: Step) -> Labelled | None:
     return _held[key]
 
 
+def reader(settings: Settings) -> Reader:
+    """What reads samples without labels; TrecxError where nothing does, or where there is no such folder."""
+    about = subject(settings)
+    found = None if isinstance(about, OwnFile) else about.unlabelled
+    if found is None:
+        hint = "Leave out --unlabelled; of a task of your own its Task says in 'unlabelled' how to read them."
+        raise TrecxError(f"Samples without labels are not read for {about}.", hint)
+    if not Path(settings.unlabelled or "").is_dir():
+        raise TrecxError(f"{settings.unlabelled} is not a folder.", "Name a folder of samples with --unlabelled.")
+    return found
+
+
+def unlabelled(settings: Settings, step: Step) -> Iterator[np.ndarray]:
+    """The samples without labels, some at a time, as the task's own: float32 `(m, *shape)`; TrecxError for none."""
+    read, folder, none = reader(settings), Path(settings.unlabelled or ""), True
+    with step.progress("samples without labels") as progress:
+        for x in read(folder, progress):
+            if len(x):
+                none = False
+                yield x
+    if none:
+        raise TrecxError(f"{folder} has no samples.", "Leave out --unlabelled, or name another folder.")
+
+
 def identity(settings: Settings) -> str:
     """SHA-256 of names, sizes and times of the data's files: in their folder, or for a training in the usual places."""
     return digest(_listed(settings))
+
+
+def listed(folder: Path) -> str:
+    """SHA-256 of names, sizes and times of the files below a folder."""
+    return digest(tuple(_listing(folder)))
 
 
 def _listed(settings: Settings) -> tuple[tuple[str, int, int], ...]:

@@ -16,16 +16,16 @@ from trecx.decision import Criterion
 from trecx.errors import TrecxError
 from trecx.files import write_json
 from trecx.judge import search
-from trecx.judge.calibrate import Calibration, calibrate, stuck
+from trecx.judge.calibrate import MEAN, Calibration, calibrate, promised, stuck, unlike
 from trecx.judge.calibrate import thresholds as decision_thresholds
 from trecx.judge.trace import Trace
 from trecx.settings import Folders, Settings
 from trecx.steps import counting
 from trecx.steps import pair as pairs
-from trecx.steps.answers import answer
-from trecx.steps.data import data
+from trecx.steps.answers import answer, answer_blocks
+from trecx.steps.data import data, quantized, unlabelled
 from trecx.steps.learned import described, exits_of, learned
-from trecx.steps.pair import BACKBONE, EXITS, Pair
+from trecx.steps.pair import BACKBONE, BACKBONE_VALIDATION, EXITS, UNLABELLED, VALIDATION, Pair
 from trecx.subjects import task as registered
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ PROVENANCE = "provenance.json"
 WORTH = 0.1
 # Share of a teacher's scores in the targets, where it is named and the recipe has none.
 TAUGHT = 0.9
-VALIDATION, BACKBONE_VALIDATION = "validation.npz", "backbone_validation.npz"
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-micro", "numpy")
 
 
@@ -165,6 +164,7 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         pair = pairs.bind(pair.path, _deciding(pair.exits, settings.criterion))
     backbone = folders["quantize"] / BACKBONE
     split = found.validation.of(found.calibration)
+    more = _unlabelled(settings, pair, out, step)
     answered = answer(pair, split, pair.limits, step, "validation")
     answered.save(out / VALIDATION)
     right = None
@@ -173,14 +173,25 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         plain.save(out / BACKBONE_VALIDATION)
         right = plain.right()[:, -1] if settings.against == "backbone" else None
         shutil.copyfile(backbone, out / BACKBONE)
-    chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right)
+    chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right, settings.promise, more)
     shutil.copyfile(pair.path, out / pair.path.name)
-    shutil.copyfile(folders["quantize"] / PROVENANCE, out / PROVENANCE)
+    known = documents.required(folders["quantize"] / PROVENANCE, "Quantize again.", "task")
+    write_json(out / PROVENANCE, {**known, "promise": promised(chosen)})
     with step.progress("operating points") as progress:
         points = operating_points(pair, answered, chosen.limits, settings.choices, settings.cost, progress)
     replace(pair.exits, operating_points=points).write(out / EXITS)
     write_json(out / "calibration.json", asdict(chosen))
-    step.outcome = "; WARNING: ".join((outcome(chosen), *stuck(answered, pair.decisions)))
+    step.outcome = "; WARNING: ".join((outcome(chosen), *unlike(chosen), *stuck(answered, pair.decisions)))
+
+
+def _unlabelled(settings: Settings, pair: Pair, out: Path, step: Step) -> Trace | None:
+    """The model's answers to samples without labels, where there are any and the promise makes use of them."""
+    if not settings.unlabelled or settings.promise == MEAN:
+        return None
+    samples = (quantized(x, pair.graph) for x in unlabelled(settings, step))
+    found = answer_blocks(pair, samples, pair.limits, "samples without labels")
+    found.save(out / UNLABELLED)
+    return found
 
 
 def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
@@ -247,7 +258,7 @@ def outcome(found: Calibration) -> str:
     at = ", ".join("never" if threshold is None else f"{threshold:.4g}" for threshold in found.thresholds)
     told = (
         f"threshold {at}: {found.exit_rate:.1%} of {found.samples:,} validation samples leave early, "
-        f"{found.loss:+.2f} points lost"
+        f"{found.loss:+.2f} points lost; promised: {promised(found)}"
     )
     return told if found.exit_rate else "; WARNING: ".join((told, *found.warnings[:1]))
 

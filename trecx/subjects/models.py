@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trecx.console import Report, Step
 from trecx.errors import TrecxError
-from trecx.subjects.tasks import Labelled, OwnTask, Registered
+from trecx.subjects.tasks import Labelled, OwnTask, Reader, Registered
 
 PIXELS = "0..255"
 
@@ -35,6 +35,16 @@ class OwnModel:
         if self.base is not None:
             return self.base.read(folder, progress, training)
         return class_folder.load(folder, self.shape, pixels=self.pixels or PIXELS, progress=progress)
+
+    @property
+    def unlabelled(self) -> Reader | None:
+        """What reads its samples without labels: as the task does, or images or recordings in any folder."""
+        from mlperf_tiny import class_folder
+
+        if self.base is not None:
+            return self.base.unlabelled
+        pixels = self.pixels or PIXELS
+        return lambda folder, progress: class_folder.unlabelled(folder, self.shape, pixels, progress=progress)
 
     def fetched(self, step: Step) -> Path:
         """The folder of the task's official data."""

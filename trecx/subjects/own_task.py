@@ -5,6 +5,7 @@ import importlib.util
 import math
 import sys
 import traceback
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -100,6 +101,8 @@ def problems(task: Task) -> list[str]:
     found += [f"{name} cannot be called." for name in ("backbone", "load") if not callable(getattr(task, name))]
     if task.fetch is not None and not callable(task.fetch):
         found.append("fetch can neither be called nor is it None.")
+    if task.unlabelled is not None and not callable(task.unlabelled):
+        found.append("unlabelled can neither be called nor is it None.")
     return found + _choices(task)
 
 
@@ -140,6 +143,28 @@ def read(task: Task, spec: str, folder: Path, progress: Any, training: bool) -> 
     return found
 
 
+def unlabelled(task: Task, spec: str, folder: Path, progress: Any) -> Iterator[np.ndarray]:
+    """The samples without labels of a task of the user's own, checked; TrecxError as for `read`."""
+    assert task.unlabelled is not None
+    blocks: Iterator[np.ndarray] | None = None
+    while True:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                blocks = iter(task.unlabelled(folder, progress)) if blocks is None else blocks
+                x = next(blocks, None)
+        except (TrecxError, DataError):
+            raise
+        except Exception as error:
+            where = _where(error, Path(spec.rpartition(":")[0]))
+            raise TrecxError(f"{where}: {_told(error)}.", f"unlabelled({folder}, progress) must not.") from error
+        if x is None:
+            return
+        if wrong := _sample_problems(task, x, "samples without labels"):
+            hint = "unlabelled(folder, progress) yields arrays of samples."
+            raise TrecxError([f"{spec}: {problem}" for problem in wrong], hint)
+        yield x
+
+
 def _data_problems(task: Task, data: Any, training: bool) -> list[str]:
     if not isinstance(data, Data):
         return [f"load returns {type(data).__name__}, not Data."]
@@ -147,17 +172,19 @@ def _data_problems(task: Task, data: Any, training: bool) -> list[str]:
     return [problem for name in needed for problem in _split_problems(task, getattr(data, name), name)]
 
 
+def _sample_problems(task: Task, x: Any, what: str) -> list[str]:
+    if not isinstance(x, np.ndarray):
+        return [f"{what} are {type(x).__name__}, no arrays."]
+    if x.dtype != np.float32 or x.shape[1:] != task.input_shape:
+        return [f"{what} are {x.dtype} {x.shape[1:]}; expected: float32 {task.input_shape}."]
+    return [] if np.isfinite(x).all() else [f"{what} have values that are not finite."]
+
+
 def _split_problems(task: Task, split: Any, name: str) -> list[str]:
     if not isinstance(split, Split) or not isinstance(split.x, np.ndarray) or not isinstance(split.y, np.ndarray):
         return [f"{name} is no Split of arrays."]
-    found = []
-    if not len(split.y):
-        found.append(f"{name} has no samples.")
-    if split.x.dtype != np.float32 or split.x.shape[1:] != task.input_shape:
-        told = f"{split.x.dtype} {split.x.shape[1:]}"
-        found.append(f"samples of {name} are {told}; expected: float32 {task.input_shape}.")
-    elif not np.isfinite(split.x).all():
-        found.append(f"samples of {name} have values that are not finite.")
+    found = [] if len(split.y) else [f"{name} has no samples."]
+    found += _sample_problems(task, split.x, f"samples of {name}")
     if split.y.shape != (len(split.x),) or not np.issubdtype(split.y.dtype, np.integer):
         found.append(f"labels of {name} are {split.y.dtype} {split.y.shape}; expected: integers ({len(split.x)},).")
     elif len(split.y) and not 0 <= split.y.min() <= split.y.max() < len(task.classes):

@@ -1,7 +1,10 @@
 """Tasks: those that are registered, and one of the user's own in a file of theirs."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 import mlperf_tiny
 from mlperf_tiny.task import Data, Task
@@ -11,6 +14,8 @@ from trecx.subjects import own_task
 
 # The names of the classes, and samples of them.
 Labelled = tuple[tuple[str, ...], Data]
+# Yields the samples without labels below a folder, some at a time: float32 `(m, *shape)`.
+Reader = Callable[[Path, Report], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class Registered:
         """Its classes and its data in a folder; without `training` only what is judged on."""
         chosen = self.task
         return chosen.classes, chosen.load(folder, progress, training=training)
+
+    @property
+    def unlabelled(self) -> Reader | None:
+        """What reads its samples without labels, if anything does."""
+        return self.task.unlabelled
 
     def fetched(self, step: Step) -> Path:
         """The folder where its official data lie, found in the usual places or downloaded."""
@@ -73,6 +83,14 @@ class OwnTask(Registered):
         """The same, checked."""
         chosen = self.task
         return chosen.classes, own_task.read(chosen, self.spec, folder, progress, training)
+
+    @property
+    def unlabelled(self) -> Reader | None:
+        """The same, checked."""
+        chosen = self.task
+        if chosen.unlabelled is None:
+            return None
+        return lambda folder, progress: own_task.unlabelled(chosen, self.spec, folder, progress)
 
 
 def task_of(spec: str) -> Registered | OwnTask:
