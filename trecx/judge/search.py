@@ -11,7 +11,7 @@ running sums: accuracy is a step function of a threshold, and such a search miss
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -73,9 +73,24 @@ def outcome(recorded: Recorded, limits: Limits) -> Outcome:
     return Outcome(limits, tuple(counts.tolist()), float(right.mean()), float(cost.mean()))
 
 
-def pareto(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+class Trade(Protocol):
+    """What costs something and is right so often."""
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+
+    @property
+    def cost(self) -> float:
+        """The mean cost of an inference."""
+
+
+OfTrade = TypeVar("OfTrade", bound=Trade)
+
+
+def pareto(outcomes: Iterable[OfTrade]) -> tuple[OfTrade, ...]:
     """Those that no other beats in accuracy and cost, the cheapest first; of equals the first."""
-    best: list[Outcome] = []
+    best: list[OfTrade] = []
     for one in sorted(outcomes, key=lambda o: (o.cost, -o.accuracy)):
         if not best or one.accuracy > best[-1].accuracy:
             best.append(one)
