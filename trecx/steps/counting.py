@@ -25,14 +25,14 @@ USUAL = "cortex-m4"
 
 
 def costs(pair: Pair, wanted: str | None) -> tuple[str, Costs]:
-    """What inference costs, in `macs` or `instructions:TARGET`, and which of them it is.
+    """What inference costs, in `macs` or `instructions:TARGET`, and which of them it is (`counted`)."""
+    what = counted(wanted)
+    return what, pair.costs if what == MACS else instructions(pair, _target(what.partition(":")[2]))
 
-    Without a wish it is the usual target's instructions, or MACs where its tools are not installed.
-    """
-    if wanted == MACS or (wanted is None and not _can_be_counted(_target(USUAL))):
-        return MACS, pair.costs
-    target = _target(wanted.partition(":")[2] if wanted else USUAL)
-    return f"{INSTRUCTIONS}:{target.name}", instructions(pair, target)
+
+def counted(wanted: str | None) -> str:
+    """What costs are counted in: as wanted, or the usual target's instructions, or MACs where its tools are missing."""
+    return wanted or (f"{INSTRUCTIONS}:{USUAL}" if _can_be_counted(_target(USUAL)) else MACS)
 
 
 def instructions(pair: Pair, target: Target, optimize: str = "time") -> Costs:
