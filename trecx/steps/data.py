@@ -1,12 +1,13 @@
 """The data of a run: found once, read once, quantized as the model wants it."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mlperf_tiny import download
-from mlperf_tiny.task import Data
+from mlperf_tiny.task import Data, Split
 from trecx.compiler.graph import Graph
 from trecx.console import Step
 from trecx.errors import TrecxError
@@ -92,6 +93,14 @@ def _listed(settings: Settings) -> tuple[tuple[str, int, int], ...]:
     if not root.is_dir():
         raise TrecxError(f"{root} is not a folder.", "Name the folder with the data with --data.")
     return tuple(_listing(root))
+
+
+def split_sha256(split: Split) -> str:
+    """SHA-256 of a split's samples and labels."""
+    found = hashlib.sha256(repr(split.x.shape).encode())
+    for part in (split.x, split.y):
+        found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()
 
 
 def quantized(x: np.ndarray, graph: Graph) -> np.ndarray:

@@ -7,12 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlperf_tiny.task import Data, Split, Task
 from trecx import __version__
 from trecx.files import sha256
 from trecx.settings import Settings
+from trecx.steps.data import split_sha256
 from trecx.steps.learning import PACKAGES
 
 
@@ -42,14 +41,6 @@ class Material:
         versions = {"trecx": __version__} | {package: metadata.version(package) for package in PACKAGES}
         chosen_on = list(self.data.calibration)
         return {"splits": splits, "sources": self.data.sources, "calibration": chosen_on, "versions": versions}
-
-
-def split_sha256(split: Split) -> str:
-    """SHA-256 of a split's samples and labels."""
-    digest = hashlib.sha256(repr(split.x.shape).encode())
-    for part in (split.x, split.y):
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
 
 
 def weights_sha256(path: Path) -> str:
