@@ -152,12 +152,23 @@ def do(run: Run, name: str, settings: Settings, console: Console) -> None:
 
 
 def perform(
-    run: Run, name: str, settings: Settings, step: Step, of: Origin, about: dict[str, Any] | None = None
+    run: Run,
+    name: str,
+    settings: Settings,
+    step: Step,
+    of: Origin,
+    about: dict[str, Any] | None = None,
+    into: str | None = None,
 ) -> bool:
-    """Do a step unless it is done `of` this origin; whether there was anything to do. `about` goes into its stamp."""
+    """Do a step unless it is done `of` this origin; whether there was anything to do. `about` goes into its stamp.
+
+    `into` is another folder than the step's own, where a run has the step more than once.
+    """
     folders = {known: run.folder(folder(known)) for known in RULES}
     rule = RULES[name]
-    return run.step(folder(name), of, lambda out: rule.does(settings, folders, out, step), rule.resumable, about)
+    return run.step(
+        into or folder(name), of, lambda out: rule.does(settings, folders, out, step), rule.resumable, about
+    )
 
 
 def origin(run: Run, name: str, settings: Settings, data: object = None) -> Origin:
