@@ -30,7 +30,11 @@ def start(name: str | None, path: Path | None, options: dict[str, Any], console:
 
     `name` is that of a registered task, or `FILE.py:NAME`. TrecxError for what cannot work, before anything is written.
     """
-    settings = asked(name, options)
+    return begin(asked(name, options), path, console)
+
+
+def begin(settings: Settings, path: Path | None, console: Console) -> Run:
+    """The same for settings that are known."""
     path = path or Path("build") / settings.name
     keep_apart(path, settings)
     settings = learned.examined(checked(settings))
@@ -89,7 +93,7 @@ def _unpromised(options: dict[str, Any], promise: str | None) -> list[str]:
     return [f"{OPTIONS[name].flag} does not apply to --promise mean; leave out one of them." for name in useless]
 
 
-def _unfit(settings: Settings) -> Iterator[str]:
+def unfit(settings: Settings) -> Iterator[str]:
     """What the exit method of the settings has no use for."""
     from trecx.learn.exits import METHODS
 
@@ -147,6 +151,8 @@ def resume(path: Path, options: dict[str, Any], step: str) -> Run:
     run = runs.open_(path)
     kept = settings_of(run)
     settings = kept.changed(options)
+    if options and step in ("train", "quantize"):
+        settings = settings.changed({"study": None})  # which chose other ones
     if step in ("train", "quantize", "calibrate") and step not in steps(settings):
         raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
     if "name" in options and settings.name != kept.name:
@@ -193,7 +199,7 @@ def checked(settings: Settings) -> Settings:
     if settings.weights and settings.width < 1:
         hint = "Leave them out, or name them with --teacher, which a narrower network learns from."
         raise TrecxError(f"--weights do not fit a network with {settings.width:g} of the filters.", hint)
-    if problems := list(_unfit(settings)):
+    if problems := list(unfit(settings)):
         raise TrecxError(problems, "See trecx build --help.")
     if settings.exit is not None and settings.task is not None:
         names = [one.name for one in task(settings.task).attachments]

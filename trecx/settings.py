@@ -63,12 +63,21 @@ def _criteria() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Studied:
+    """The study whose trial chose the settings of a run, among so many candidates."""
+
+    study: str
+    trial: int
+    candidates: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """Choices of a run: what a person may say is an `option`; what is left out has its default.
 
     `task` is a registered task, `FILE.py:NAME` for one of the user's own, or None for a model of the user's own; `name`
     names the C files. A `model` of the user's own is trained on or, where it is `complete`, has its exits already;
-    `shape` is its input's.
+    `shape` is its input's. `study` is where the rest was found, if it was.
     """
 
     name: str = option(
@@ -273,6 +282,8 @@ class Settings:
         kind=int,
         least=1,
     )
+
+    study: Studied | None = field(default=None, metadata={"steps": ("calibrate",)})
 
     @property
     def own_files(self) -> tuple[Path, ...]:

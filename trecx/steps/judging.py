@@ -1,6 +1,7 @@
 """The evaluate and report steps: what the firmware is worth on test data, and what a person is told."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.data import data, quantized
 from trecx.steps.firmware import left_out, plan_of, programs
+from trecx.steps.learning import STUDY
 from trecx.steps.pair import BACKBONE, BACKBONE_VALIDATION, UNLABELLED, VALIDATION, Pair
 from trecx.steps.proof import COSTS, NOT_RUN, OPINION, RESULT, Costs
 from trecx.subjects import task
@@ -165,6 +167,7 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
     backbone = known.backbone_macs if known is not None else None
     judged = evaluation(pair, folders["evaluate"])
     calibration = calibration_of(model)
+    whence = _provenance(model)
     base = report.Report(
         tool=__version__,
         task=settings.name,
@@ -186,11 +189,12 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
         second_opinion=documents.kept(SecondOpinion, folders["verify"] / OPINION),
         rewrites=tuple(report.RewriteReport(name, count) for name, count in pair.optimised.rewrites),
         targets=_targets(settings, folders, judged),
-        provenance=_provenance(model),
+        provenance=whence,
         warnings=(
             *left_out(folders["compile"]),
             *(documents.kept(tuple[str, ...], folders["verify"] / NOT_RUN) or ()),
             *([known.caution] if known is not None and known.caution else []),
+            *_chosen_among((whence or {}).get(STUDY)),
         ),
     )
     if judged is None or known is None:
@@ -269,6 +273,17 @@ def _counted(entry: report.TargetReport, verified: Path, judged: Evaluation | No
 def _provenance(model: Path) -> dict[str, Any] | None:
     found: dict[str, Any] | None = documents.kept(dict, model / "provenance.json")
     return found
+
+
+def _chosen_among(study: Any) -> Iterator[str]:
+    """What a reader of the promise must know where a study chose the settings."""
+    if isinstance(study, dict):
+        name, trial, candidates, samples = (study.get(key) for key in ("study", "trial", "candidates", "samples"))
+        yield (
+            f"Taps, method and criterion are those of trial {trial} of the study {name}, chosen among {candidates} "
+            f"candidates on the same {samples} validation samples as the threshold: what is promised of them, and "
+            "predicted, is a little optimistic."
+        )
 
 
 def _float_right(trained: Path, labels: np.ndarray) -> int | None:

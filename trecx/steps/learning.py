@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trecx.learn.exits import Method
     from trecx.learn.own_model import Ready
 
-PROVENANCE = "provenance.json"
+PROVENANCE, STUDY = "provenance.json", "study"
 # Accuracy that an operating point may be behind the best: nobody would choose one that loses more.
 WORTH = 0.1
 # Share of a teacher's scores in the targets, where it is named and the recipe has none.
@@ -175,8 +175,9 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         shutil.copyfile(backbone, out / BACKBONE)
     chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right, settings.promise, more)
     shutil.copyfile(pair.path, out / pair.path.name)
-    known = documents.required(folders["quantize"] / PROVENANCE, "Quantize again.", "task")
-    write_json(out / PROVENANCE, {**known, "promise": promised(chosen)})
+    whence = documents.required(folders["quantize"] / PROVENANCE, "Quantize again.", "task")
+    studied = {} if settings.study is None else {STUDY: {**asdict(settings.study), "samples": chosen.samples}}
+    write_json(out / PROVENANCE, {**whence, **studied, "promise": promised(chosen)})
     with step.progress("operating points") as progress:
         points = operating_points(pair, answered, chosen.limits, settings.choices, settings.cost, progress)
     replace(pair.exits, operating_points=points).write(out / EXITS)
