@@ -52,6 +52,7 @@ def main() -> None:
     trecx build --task FILE.py:NAME --data DIR a task of your own
     trecx build --model M.h5 --tap L --data DIR a Keras model of your own, and images in one folder per class
     trecx compile model.tflite --out build/m   C for any int8 model of supported operators
+    trecx sweep kws --data DIR                 search exits for it; build the best with --from-study
     trecx verify build/kws --samples 2000      prove it on more samples
     trecx estimate build/kws                   time, energy, and from which exit rate on exits pay
     trecx doctor                               what is installed and what is missing
@@ -103,9 +104,12 @@ def given_options(taps: str | None = None, tap: str | None = None, **options: An
 @click.argument("task", required=False, type=task_name())
 @click.option("--task", "own_task", metavar="FILE.py:NAME", help="Task of your own. The file is run.")
 @settings_of()
+@click.option("--from-study", metavar="OUT[:TRIAL]", help="Build a trial of a sweep [default: the best].")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [default: build/NAME].")
 @reporting
-def build(task: str | None, own_task: str | None, out: Path | None, as_json: bool, **options: Any) -> None:
+def build(
+    task: str | None, own_task: str | None, from_study: str | None, out: Path | None, as_json: bool, **options: Any
+) -> None:
     """Build a task, or one or a model of your own: model, firmware, proof, evaluation, report.
 
     Without --train the pretrained pair is taken; with --data it is judged on that data. Steps whose inputs are
@@ -119,14 +123,22 @@ def build(task: str | None, own_task: str | None, out: Path | None, as_json: boo
     trecx build --task mine.py:TASK --data DATA
     trecx build --model mine.h5 --tap conv_3 --data DATA --pixels 0..1
     trecx build kws --model two_exits_savedmodel --data speech/
+    trecx build --from-study build/sweep/kws
     """
     from trecx import pipeline, request
     from trecx.console import Console
 
     if task is not None and own_task is not None:
         raise TrecxError(f"{task} and --task {own_task} are two tasks.", "Give one of them.")
-    console = Console(quiet=as_json)
-    run = request.start(task or own_task, out, given_options(**options), console)
+    console, given = Console(quiet=as_json), given_options(**options)
+    if from_study is None:
+        run = request.start(task or own_task, out, given, console)
+    elif task or own_task:
+        raise TrecxError("A study is about a task of its own.", "Give --from-study, or a task.")
+    else:
+        from trecx.studies.sweep import chosen as study
+
+        run = study.start(from_study, out, given, console)
     pipeline.build(run, console)
     show(run, console, as_json)
 
@@ -310,6 +322,58 @@ def reproduce(task: str, seeds: str, as_json: bool, **options: Any) -> None:
     result = run(task, plan.Options(seeds=plan.seeds(seeds), **chosen(**options)), Console(quiet=as_json))
     if as_json:
         click.echo(json.dumps(result, indent=2))
+
+
+@main.command()
+@click.argument("task", required=False, type=task_name())
+@click.option("--task", "own_task", metavar="FILE.py:NAME", help="Task of your own. The file is run.")
+@setting("model")
+@setting("name")
+@setting("pixels")
+@setting("data")
+@setting("weights")
+@setting("teacher")
+@setting("epochs")
+@setting("seed")
+@setting("points")
+@setting("confidence")
+@setting("against")
+@setting("cost")
+@click.option(
+    "--methods", help="METHOD[,METHOD...] to try; sdn:joint trains the backbone too [default: dyce,pteenet,sdn]."
+)
+@click.option("--exits", "taps", metavar="TAP[,TAP...]", help="Taps to choose from [default: all that suit an exit].")
+@click.option("--most-exits", type=click.IntRange(1, 3), help="Taps of a candidate at most [default: 2].")
+@click.option("--trials", type=click.IntRange(1), help="Trials wanted in all [default: 20].")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes on this machine [default: 2].")
+@click.option("--storage", help="Optuna's: a journal's file or a database's URL [default: OUT/journal.log].")
+@click.option("--study", help="Name of the study in its storage [default: trecx-NAME].")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep [default: build/sweep/NAME].")
+@reporting
+def sweep(task: str | None, own_task: str | None, as_json: bool, **options: Any) -> None:
+    """Search taps, method, criterion and price of exits for a task or a model, on validation data alone.
+
+    Each trial trains exits and chooses their thresholds; what is told is the best trades of accuracy for cost. What was
+    interrupted goes on with the same command; several of them, on several machines, may share a storage.
+
+    \b
+    trecx sweep kws --data speech/ --weights kws_ref_model
+    trecx sweep --model mine.h5 --data DATA --pixels 0..1 --trials 40
+    trecx sweep kws --data speech/ --weights kws.h5 --storage mysql://user:password@host/studies
+    trecx build --from-study build/sweep/kws
+    """
+    from trecx.console import Console
+    from trecx.studies.sweep import plan, results
+    from trecx.studies.sweep.sweep import run
+
+    if task is not None and own_task is not None:
+        raise TrecxError(f"{task} and --task {own_task} are two tasks.", "Give one of them.")
+    console = Console(quiet=as_json)
+    found, out = run(task or own_task, plan.options(**chosen(**options)), console)
+    if as_json:
+        click.echo((out / results.FILE).read_text(encoding="utf-8"), nl=False)
+    else:
+        console.out(results.render(found, out))
 
 
 @main.command()

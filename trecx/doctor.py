@@ -21,6 +21,7 @@ PACKAGES = (
     ("tensorflow", "training", 'pip install "trecx[train]"'),
     ("tf_keras", "training", 'pip install "trecx[train]"'),
     ("tensorflow-model-optimization", "quantization-aware training", 'pip install "trecx[train]"'),
+    ("optuna", "searching exits", 'pip install "trecx[search]"'),
 )
 
 

@@ -1,0 +1,1 @@
+"""`trecx sweep`: candidates of taps, method, criterion and price, searched by Optuna on validation answers."""
