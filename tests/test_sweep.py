@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from trecx.cli import main
+from trecx.judge.trace import Trace
 from trecx.steps import pair as pairs
+from trecx.steps.learning import BACKBONE_VALIDATION
 from trecx.studies.sweep import results, store
 from trecx.studies.sweep.candidate import worth
 from trecx.studies.sweep.sweep import PLAIN, shared_settings
@@ -122,6 +126,22 @@ def results_run(swept):
     from trecx import run
 
     return run.open_(swept / "out" / PLAIN)
+
+
+def test_it_is_judged_against_what_its_loss_is_told_against(swept, tmp_path):
+    found = results.read(swept / "out")
+    one = found.trial(found.best)
+    folder = swept / "out" / "trials" / one.candidate.partition("-")[0] / f"model-{one.settings['criterion']}"
+    shutil.copytree(folder, tmp_path / "model")
+    backbone = Trace.load(folder / BACKBONE_VALIDATION)
+    wrong = replace(backbone, labels=(backbone.logits[:, -1].argmax(axis=1) + 1).astype(np.int32) % 10)
+    wrong.save(tmp_path / "model" / BACKBONE_VALIDATION)
+    told = json.loads((tmp_path / "model" / "calibration.json").read_text())
+    told["loss"] = -100 * one.accuracy  # against a backbone that is never right
+    (tmp_path / "model" / "calibration.json").write_text(json.dumps(told))
+    settings = results.settled(shared_settings(results_run(swept)), one.settings)
+    assert worth(tmp_path / "model", settings).accuracy == one.accuracy
+    assert worth(tmp_path / "model", replace(settings, against="final")).accuracy != one.accuracy
 
 
 def test_a_finished_sweep_does_nothing_but_print(swept):

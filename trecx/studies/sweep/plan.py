@@ -21,7 +21,7 @@ TRIALS = 20
 MOST_TAPS = 12
 MOST_EXITS = 3
 # What a whole plain network's computation costs in the loss of a method with gates.
-PRICES = (0.1, 0.2, 0.5, 1.0)
+PRICES = (0.1, 0.2, 0.5, 0.9)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trecx.console import Console
+from trecx.settings import TRAINING
 from trecx.studies.sweep import results, store
 from trecx.studies.sweep.results import Found, Trial
 from trecx.studies.sweep.worker import Order
@@ -44,14 +45,15 @@ class Watch:
             self.console.line(f"  {f'trial {number}':<10} {line(found)}")
         self.told = set(done)
         self.bars.update(self.whole, completed=len(done))
-        at = {one.number: one.user_attrs for one in trials if not one.state.is_finished()}
+        at = {one.number: one.user_attrs for one in trials if one.state.name == "RUNNING"}
         for number in set(self.running) - set(at):
             self.bars.remove_task(self.running.pop(number))
         for number, attributes in at.items():
             if number not in self.running:
-                self.running[number] = self.bars.add_task("", total=None)
+                self.running[number] = self.bars.add_task("", total=len(TRAINING))
             doing = attributes.get(store.STEP, "waits")
-            self.bars.update(self.running[number], description=f"trial {number}: {doing}")
+            behind = TRAINING.index(doing) if doing in TRAINING else 0
+            self.bars.update(self.running[number], description=f"trial {number}: {doing}", completed=behind)
 
 
 def line(found: Trial) -> str:
