@@ -188,14 +188,20 @@ def copied(swept, tmp_path) -> Path:
 def test_a_damaged_journal_or_document_is_named(swept, tmp_path):
     folder = copied(swept, tmp_path)
     journal, document = folder / "out" / "journal.log", folder / "out" / results.FILE
-    document.unlink()  # it would name the journal of the sweep that it was copied from
     lines = journal.read_text().splitlines(keepends=True)
+    # It is the copy's own, though the sweep was elsewhere when it was made.
     journal.write_text("".join([*lines[:3], "{\n", *lines[3:]]))
     done = CliRunner().invoke(main, arguments(folder))
     assert done.exit_code == 2 and "journal.log cannot be used" in done.output, done.output
     document.write_text('{"format": "trecx-sweep/1", "trials": 3}')
     done = CliRunner().invoke(main, ["build", "--from-study", str(folder / "out")])
     assert done.exit_code == 2 and "sweep.json is damaged" in done.output and "trials" in done.output
+
+
+def test_another_storage_for_its_folder_is_refused(swept, tmp_path):
+    done = CliRunner().invoke(main, arguments(swept, "--storage", str(tmp_path / "other.log")))
+    assert done.exit_code == 2 and f"lies in {swept / 'out' / 'journal.log'}, not in" in done.output
+    assert not (tmp_path / "other.log").exists()
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ class Watch:
         for number, attributes in at.items():
             if number not in self.running:
                 self.running[number] = self.bars.add_task("", total=len(TRAINING))
-            doing = attributes.get(store.STEP, "waits")
-            behind = TRAINING.index(doing) if doing in TRAINING else 0
+            step = attributes.get(store.STEP)
+            behind, doing = (TRAINING.index(step), step) if step in TRAINING else (0, "waits")
             self.bars.update(self.running[number], description=f"trial {number}: {doing}", completed=behind)
 
 

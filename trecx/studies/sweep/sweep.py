@@ -78,7 +78,7 @@ def run(name: str | None, options: Options, console: Console) -> tuple[Found, Pa
         format=results.FORMAT,
         task=shared.name,
         study=study_name,
-        storage=store.shown(where),
+        storage=JOURNAL if where == str(out / JOURNAL) else store.shown(where),
         about=begun.study.user_attrs[store.ABOUT],
         wanted=store.want(begun.study, options.trials, plan.TRIALS),
         points=shared.points,
@@ -130,14 +130,16 @@ def earlier(out: Path) -> Found | None:
 
 def located(out: Path, storage: str | None, before: Found | None) -> str:
     """Where the study lies: as asked, or where it has been."""
+    known = before.storage if before is not None else JOURNAL
+    known = known if "://" in known else str(out / known)
     if storage is None:
-        if before is not None and "***" in before.storage:
-            raise TrecxError(f"The study of {out} lies in {before.storage}.", "Give --storage with its password.")
-        return before.storage if before is not None else str(out / JOURNAL)
+        if "***" in known:
+            raise TrecxError(f"The study of {out} lies in {known}.", "Give --storage with its password.")
+        return known
     found = store.absolute(storage)
-    if before is not None and store.shown(found) != before.storage:
+    if before is not None and store.shown(found) != known:
         raise TrecxError(
-            f"The study of {out} lies in {before.storage}, not in {store.shown(found)}.",
+            f"The study of {out} lies in {known}, not in {store.shown(found)}.",
             "Leave --storage out to go on with it, or choose another folder with --out.",
         )
     return found
