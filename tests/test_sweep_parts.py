@@ -241,6 +241,9 @@ def test_the_pareto_set_has_no_candidate_twice_and_none_that_breaks_the_promise(
     ]
     found = results.assembled(BASE, [*trials, results.Trial(6, OWN, "six", None, "it has no tap")])
     assert found.pareto == (2, 0, 3) and found.best == 2 and found.candidates == 6
+    plain = replace(JUDGED, accuracy=0.9, cost=1.5e6)
+    assert results.assembled(replace(BASE, plain=plain), trials).pareto == (2, 3)
+    assert results.assembled(replace(BASE, plain=replace(plain, cost=1e6)), trials[:2]).best is None
     told = "\n".join(results.sentences(found, Path("out"), before=False))
     assert "Trial 6 could not be: it has no tap" in told and "1 are not shown to lose at most 1 points" in told
 

@@ -52,7 +52,7 @@ def named(found: Found, number: int | None, folder: Path) -> Trial:
     """The trial of this number, or the best; TrecxError where there is none, or its candidate could not be."""
     hint = f"Its Pareto set: {', '.join(map(str, found.pareto)) or 'none'}."
     if number is None and found.best is None:
-        problem = f"None of the {len(found.trials)} trials in {folder} keeps the promise."
+        problem = f"None of the {len(found.trials)} trials in {folder} is better than the plain network."
         raise TrecxError(problem, "Search on with more --trials, or name one: --from-study OUT:TRIAL.")
     try:
         trial = found.trial(found.best if number is None else number)  # type: ignore[arg-type]

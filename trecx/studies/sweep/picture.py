@@ -51,32 +51,45 @@ def _data(axes: Any, found: Found) -> None:
     x, y = _at(found.plain)
     axes.axhline(y, color=style.PLAIN, linewidth=0.9, linestyle=(0, (6, 4)), zorder=1)
     axes.plot(x, y, "D", color=style.PLAIN, markersize=6.5, zorder=4)
-    _note(axes, "plain network", (x, y), (-8, 7), style.PLAIN, "right")
     for one in found.front:
-        best = one.number == found.best
-        if best:
+        if one.number == found.best:
             axes.plot(*_at(one), "o", color=style.VERMILION, mec="white", mew=1.5, ms=11, zorder=5)
-        name = f"trial {one.number}" if best else str(one.number)
-        _note(
-            axes, name, _at(one), (0, -14) if not best else (0, -18), style.VERMILION if best else style.BLUE, "center"
-        )
+            _note(axes, f"trial {one.number}", _at(one), (0, 10), style.VERMILION)
+        else:
+            _note(axes, str(one.number), _at(one), (0, 7), style.BLUE)
+    if beyond:
+        told = f"hollow: not shown to lose at most {found.points:g} points"
+        axes.text(0.995, 0.02, told, transform=axes.transAxes, ha="right", color=style.QUIET, fontsize=8.5)
 
 
-def _note(axes: Any, text: str, place: tuple[float, float], offset: tuple[float, float], color: str, ha: str) -> None:
+def _note(axes: Any, text: str, place: tuple[float, float], offset: tuple[float, float], color: str) -> None:
+    """Words above a point, where nothing is as right and as cheap, on a white rim that keeps lines off the letters."""
     from matplotlib.patheffects import withStroke
 
     rim = [withStroke(linewidth=2.5, foreground="white")]
     axes.annotate(
-        text, place, offset, textcoords="offset points", color=color, ha=ha, fontsize=8.5, path_effects=rim, zorder=6
+        text,
+        place,
+        offset,
+        textcoords="offset points",
+        color=color,
+        ha="center",
+        fontsize=8.5,
+        path_effects=rim,
+        zorder=6,
     )
 
 
 def _frame(figure: Any, axes: Any, found: Found) -> None:
-    axes.margins(0.08, 0.14)
+    axes.margins(0.08, 0.16)
     axes.grid(axis="y", color=style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"mean {unit(found.plain.counted)} per inference")
-    axes.set_ylabel("% right")
-    figure.text(0.095, 0.94, f"{found.task}: what {found.candidates} candidates are worth", fontsize=12, weight="bold")
-    told = f"on {found.plain.samples:,} validation samples, at thresholds that lose at most {found.points:g} points"
-    figure.text(0.095, 0.89, f"{told} with {found.confidence:.0%} confidence", color=style.PLAIN)
+    axes.set_xlabel(f"mean {unit(found.plain.counted)} per inference", color=style.PLAIN)
+    axes.set_ylabel("accuracy (%)", color=style.PLAIN)
+    place, across = (1.0, 100 * found.plain.accuracy), axes.get_yaxis_transform()
+    how = {"ha": "right", "va": "bottom", "color": style.PLAIN, "fontsize": 8.5}
+    told = f"plain network, {found.plain.accuracy:.2%}"
+    axes.annotate(told, place, (0, 7), xycoords=across, textcoords="offset points", **how)
+    figure.text(0.095, 0.945, f"{found.task}: {found.candidates} candidates", fontsize=13, weight="bold", va="center")
+    told = f"{found.plain.samples:,} validation samples; thresholds that lose at most {found.points:g} points"
+    figure.text(0.095, 0.892, f"{told} with {found.confidence:.0%} confidence", color=style.PLAIN, va="center")

@@ -61,8 +61,8 @@ class Found:
     """The whole of `sweep.json`.
 
     `about` tells the study from others. `plain` is the network without exits. Among `trials` are `candidates` different
-    ones. Their loss is at most `points` with this `confidence`, or they are left out of the `pareto` set; `best` is the
-    cheapest.
+    ones. In the `pareto` set are those whose loss is at most `points` with this `confidence`, and that neither another
+    one nor the plain network beats in accuracy and cost; `best` is the cheapest.
     """
 
     format: str
@@ -116,7 +116,9 @@ def settled(shared: Settings, chosen: dict[str, Any]) -> Settings:
 def assembled(base: Found, trials: Sequence[Trial]) -> Found:
     """The document with these trials."""
     kept = [one for one in trials if one.judged is not None and one.judged.bound <= base.points]
-    front = tuple(one.number for one in pareto(kept))
+    # The plain network comes first, so that a candidate must be better than it, not as good.
+    both: list[Judged | Trial] = [base.plain, *kept]
+    front = tuple(one.number for one in pareto(both) if isinstance(one, Trial))
     candidates = len({one.candidate for one in trials if one.candidate})
     return replace(base, trials=tuple(trials), candidates=candidates, pareto=front, best=front[0] if front else None)
 
@@ -191,7 +193,7 @@ def sentences(found: Found, out: Path, before: bool) -> Iterator[str]:
     if beyond:
         yield f"{len(beyond)} are not shown to lose at most {found.points:g} points, whatever their threshold."
     if found.best is None:
-        yield "None of them keeps the promise."
+        yield "None of them is better than the plain network and keeps the promise."
     elif found.trial(found.best).cost >= found.plain.cost:
         yield "None of them is cheaper than the plain network."
     if found.best is not None:
