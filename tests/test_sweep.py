@@ -35,7 +35,7 @@ def arguments(folder: Path, *more: str) -> list[str]:
     return ["sweep", "--task", TASK, "--data", str(folder / "data"), *CHOSEN, *wanted, *more]
 
 
-def until(true, seconds: float = 120):
+def until(true, seconds: float = 400):
     """What `true()` gives, once it is something."""
     end = time.monotonic() + seconds
     while not (found := true()):
@@ -72,7 +72,7 @@ def swept(tmp_path_factory):
     first.send_signal(signal.SIGINT)
     told = first.communicate()[1]
     assert first.returncode == 130 and "Interrupted" in told and "Traceback" not in told
-    assert alive(out) == []
+    assert alive(out) == [] and list((out / "temporary").iterdir()) == []
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     return folder

@@ -1,6 +1,9 @@
 """Workers are processes: started, watched, replaced where one ends that should not have, and ended."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +18,7 @@ from trecx.studies.sweep import store
 from trecx.studies.sweep.worker import Order, wanted
 
 SECOND = 1.0
+TEMPORARY = "temporary"
 # How often a worker is replaced; whatever ends so many ends the others too.
 MOST_ENDED = 10
 
@@ -36,6 +40,7 @@ class Crew:
         """
         study = store.open_(self.order.storage, self.order.study)
         (self.order.out / store.WORKERS).mkdir(exist_ok=True)
+        self._tidy()
         try:
             while True:
                 self._look()
@@ -49,6 +54,7 @@ class Crew:
                 self._wait()
         finally:
             self.stop()
+            self._tidy()
             store.collect(study, self.order.out)
 
     def _fill(self) -> None:
@@ -57,6 +63,8 @@ class Crew:
             name = uuid4().hex[:12]
             order = replace(self.order, id=name, number=self.started)
             log = (self.order.out / store.WORKERS / name).open("w", encoding="utf-8")
+            own = self.order.out / TEMPORARY / name
+            own.mkdir(parents=True)
             with log:
                 # A group of its own: an interruption reaches the command alone, which ends its workers.
                 process = subprocess.Popen(
@@ -66,6 +74,7 @@ class Crew:
                     stderr=log,
                     text=True,
                     start_new_session=True,
+                    env={**os.environ, "TMPDIR": str(own)},
                 )
             assert process.stdin is not None
             process.stdin.write(json.dumps(asdict(order), default=str) + "\n")
@@ -83,6 +92,12 @@ class Crew:
                 [f"A worker ended: {_last_line(self.order.out / store.WORKERS / name)}" for name in self.ended[-2:]],
                 f"{self.order.out / store.WORKERS} has what each of them said.",
             )
+
+    def _tidy(self) -> None:
+        """Remove the temporary files of workers that have ended: features of a frozen backbone may be gigabytes."""
+        for folder in (self.order.out / TEMPORARY).glob("*"):
+            if store.is_gone(self.order.out / store.WORKERS / folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _all_fell(self) -> bool:
         """Whether no worker got as far as its first trial, so that others will not either."""
@@ -102,7 +117,8 @@ class Crew:
     def stop(self) -> None:
         """End all workers: what they have begun is gone on with another time."""
         for _, process in self.alive:
-            process.kill()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with the compilers that it runs
         for _, process in self.alive:
             process.wait()
             if process.stdin is not None:
