@@ -171,9 +171,9 @@ def test_the_best_is_built_from_what_was_trained(swept, tmp_path):
 
 def test_another_search_in_its_folder_is_refused_with_every_difference(swept):
     before = (swept / "out" / PLAIN / "run.json").read_bytes()
-    done = CliRunner().invoke(main, arguments(swept, "--points", "2", "--epochs", "3", "--most-exits", "1"))
+    done = CliRunner().invoke(main, arguments(swept, "--points", "2", "--epochs", "3", "--study", "other"))
     assert done.exit_code == 2
-    assert all(f"{name} was" in done.output for name in ("--points", "--epochs", "--most-exits"))
+    assert all(f"{name} was" in done.output for name in ("--points", "--epochs", "--study"))
     done = CliRunner().invoke(main, arguments(swept, "--exits", "one"))
     assert done.exit_code == 2 and "the taps was ['input', 'two'], now ['one']" in done.output
     assert (swept / "out" / PLAIN / "run.json").read_bytes() == before

@@ -66,7 +66,9 @@ def run(name: str | None, options: Options, console: Console) -> tuple[Found, Pa
     before, fresh = earlier(out), not out.exists() or not any(out.iterdir())
     where, study_name = located(out, options.storage, before), options.study or f"trecx-{asked.name}"
     if before is not None:
-        store.require_same(before.study, before.about, chosen_terms(asked, options))
+        named = {"--study": options.study or before.study, **chosen_terms(asked, options)}
+        store.require_same(before.study, {"--study": before.study, **before.about}, named)
+        study_name = before.study
     try:
         begun = begin(name, asked, out, where, study_name, options, console)
     except BaseException:
