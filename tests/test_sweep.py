@@ -63,7 +63,9 @@ def swept(tmp_path_factory):
     """The folder of a sweep of which one worker was killed in a training, and the whole interrupted after that."""
     folder = tmp_path_factory.mktemp("sweep")
     out, command = folder / "out", [sys.executable, "-m", "trecx", *arguments(folder)]
-    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Tests that are run in the background ignore interruptions, and so would what they start.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **heard)
     killed = until(lambda: training(out))[0]
     os.kill(killed, signal.SIGKILL)
     (log,) = [log for log in logs(out) if f", process {killed}\n" in log]
