@@ -4,13 +4,23 @@ from dataclasses import dataclass
 
 from mlperf_tiny.recipe import Recipe
 
+# Of rows and columns; one number is both.
+Size = int | tuple[int, int]
+
 
 @dataclass(frozen=True)
 class Block:
-    """A separable block of an exit's head: depthwise 3x3, then 1x1 with `filters`; each with normalization and ReLU."""
+    """A block of an exit's head: depthwise with `kernel`, then 1x1 with `filters`; each with normalization and ReLU.
+
+    One that is not `separable` is a full convolution instead, as a head that reads the input begins with: there is
+    little to separate in one channel. `padding` is "same" or "valid".
+    """
 
     filters: int
-    stride: int
+    stride: Size
+    kernel: Size = 3
+    separable: bool = True
+    padding: str = "same"
 
 
 @dataclass(frozen=True)

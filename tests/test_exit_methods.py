@@ -18,7 +18,7 @@ from trecx.learn.cost import leaving
 from trecx.learn.exits import METHODS, Choice, method
 from trecx.learn.exits.branchynet import BranchyNet
 from trecx.learn.exits.eenet import EENet
-from trecx.learn.exits.layers import pooled, separable
+from trecx.learn.exits.layers import blocks, pooled
 from trecx.learn.exits.method import Head, Loss, exit_names, gate, joined
 from trecx.learn.exits.mixture import expected, mixtures, price_limit
 from trecx.learn.exits.softcond import SoftCond
@@ -185,7 +185,7 @@ def test_fused_convolutions_and_gates_live_together():
 
 def test_separable_blocks_are_named_after_their_exit():
     x = keras().Input((8, 8, 4))
-    model = keras().Model(x, separable(x, (Block(6, 2), Block(5, 1)), "he_normal", "early2"))
+    model = keras().Model(x, blocks(x, (Block(6, 2), Block(5, 1)), "he_normal", "early2"))
     assert next(layer.name for layer in model.layers if layer.weights) == "early2_block1_dw"
     assert model.output_shape == (None, 4, 4, 5)
 

@@ -10,23 +10,47 @@ L2 = 1e-4  # on convolution kernels
 WIDEST = 64  # filters of a trunk's 1x1 convolution
 
 
-def separable(x: Any, blocks: Sequence[Block], initializer: str, name: str) -> Any:
-    """Separable blocks as in MobileNet, their layers named after `name`."""
-    layers = keras().layers
-    for number, block in enumerate(blocks, 1):
+def blocks(x: Any, chain: Sequence[Block], initializer: str, name: str) -> Any:
+    """Blocks one after another, their layers named after `name`."""
+    for number, block in enumerate(chain, 1):
         here = f"{name}_block{number}"
-        x = layers.DepthwiseConv2D(
-            3,
-            strides=block.stride,
-            padding="same",
-            depthwise_initializer=initializer,
-            depthwise_regularizer=keras().regularizers.l2(L2),
-            name=f"{here}_dw",
-        )(x)
-        x = layers.ReLU(name=f"{here}_dw_relu")(layers.BatchNormalization(name=f"{here}_dw_bn")(x))
-        x = point(x, block.filters, initializer, f"{here}_pw")
-        x = layers.ReLU(name=f"{here}_pw_relu")(layers.BatchNormalization(name=f"{here}_pw_bn")(x))
+        if block.separable:
+            x = _depthwise(x, block, initializer, f"{here}_dw")
+            x = point(x, block.filters, initializer, f"{here}_pw")
+            x = _normalised(x, f"{here}_pw")
+        else:
+            x = _convolution(x, block, initializer, f"{here}_conv")
     return x
+
+
+def _depthwise(x: Any, block: Block, initializer: str, name: str) -> Any:
+    x = keras().layers.DepthwiseConv2D(
+        block.kernel,
+        strides=block.stride,
+        padding=block.padding,
+        depthwise_initializer=initializer,
+        depthwise_regularizer=keras().regularizers.l2(L2),
+        name=name,
+    )(x)
+    return _normalised(x, name)
+
+
+def _convolution(x: Any, block: Block, initializer: str, name: str) -> Any:
+    x = keras().layers.Conv2D(
+        block.filters,
+        block.kernel,
+        strides=block.stride,
+        padding=block.padding,
+        kernel_initializer=initializer,
+        kernel_regularizer=keras().regularizers.l2(L2),
+        name=name,
+    )(x)
+    return _normalised(x, name)
+
+
+def _normalised(x: Any, name: str) -> Any:
+    layers = keras().layers
+    return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
 
 
 def point(x: Any, filters: int, initializer: str, name: str) -> Any:
@@ -46,7 +70,7 @@ def trunk(tap: Any, name: str) -> Any:
     It is the separable form of heads that are full convolutions in their papers, which a tiny network cannot afford.
     """
     filters = min(2 * int(tap.shape[-1]), WIDEST)
-    return pooled(separable(tap, (Block(filters, 2),), "he_normal", name), name)
+    return pooled(blocks(tap, (Block(filters, 2),), "he_normal", name), name)
 
 
 def pooled(x: Any, name: str) -> Any:

@@ -21,7 +21,7 @@ from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Backbone, Task
 from trecx import exits as door
 from trecx.errors import TrecxError
-from trecx.learn.exits.layers import L2, point, separable
+from trecx.learn.exits.layers import L2, blocks, point
 from trecx.learn.exits.losses import weighted
 from trecx.learn.exits.method import EARLY, FINAL, Choice, Head, Phase, joined, listed, reachable, specs, tap_problems
 from trecx.learn.keras import keras
@@ -193,8 +193,7 @@ def _depthwise(x: Any, attachment: Attachment, stride: int, name: str) -> Any:
 def _early(tap: Any, attachment: Attachment, classes: int) -> Any:
     """Logits of the early exit."""
     layers, early = keras().layers, attachment.early
-    blocks = early.blocks
-    x = separable(tap, blocks, attachment.initializer, EARLY) if blocks else _filtered(tap, attachment)
+    x = blocks(tap, early.blocks, attachment.initializer, EARLY) if early.blocks else _filtered(tap, attachment)
     x = layers.AveragePooling2D(early.pool or x.shape[1:3], padding="valid", name="early_pool")(x)
     return layers.Dense(classes, name="early_logits")(layers.Flatten(name="early_flat")(x))
 

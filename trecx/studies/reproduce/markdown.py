@@ -80,9 +80,18 @@ def _hash_name(weights: str | None) -> str:
 def _layers(early: Entry) -> str:
     """What an attachment puts at its tap."""
     if early.get("blocks"):
-        return ", ".join(f"separable {block['filters']} stride {block['stride']}" for block in early["blocks"])
+        return ", ".join(map(_block, early["blocks"]))
     point = f"1x1 to {early['point_filters']}" if early["point_filters"] else f"first {early['width']} channels"
     return f"{point}, depthwise {early['kernel']}x{early['kernel']} stride {early['stride']}"
+
+
+def _block(block: Entry) -> str:
+    """A block of a head; trainings of old say nothing of kernels, which were 3x3 and separable."""
+    kernel = block.get("kernel", 3)
+    shape = "" if kernel == 3 else f" {kernel if isinstance(kernel, int) else 'x'.join(map(str, kernel))}"
+    kind = "separable" if block.get("separable", True) else "convolution"
+    stride = block["stride"] if isinstance(block["stride"], int) else "x".join(map(str, block["stride"]))
+    return f"{kind}{shape} {block['filters']} stride {stride}"
 
 
 def _bound(one: Entry) -> bool:
