@@ -17,7 +17,8 @@ from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn.settings import settings_for
 from trecx.stamp import told
-from trecx.studies.reproduce import figures, first_version, markdown, pictures, results, statistics
+from trecx.studies import statistics
+from trecx.studies.reproduce import figures, first_version, markdown, pictures, results
 from trecx.studies.reproduce.material import weights_sha256
 from trecx.studies.reproduce.plan import BEST, FOUND, POINTS, WITH, WITHOUT, Options, as_written, order, seeds, variants
 

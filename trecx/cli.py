@@ -377,6 +377,38 @@ def sweep(task: str | None, own_task: str | None, as_json: bool, **options: Any)
 
 
 @main.command()
+@click.argument("task", type=task_name())
+@setting("data")
+@setting("weights")
+@click.option("--only", help="Train these candidates alone, by name: trecx-paper,dyce,…")
+@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Of candidates near the best.")
+@setting("epochs")
+@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.9, show_default=True)
+@setting("against")
+@click.option("--report-only", is_flag=True, help="Train nothing; write what is there.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs [default: build/compare/TASK].")
+@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
+@reporting
+def compare(task: str, only: str | None, as_json: bool, **options: Any) -> None:
+    """Compare every exit method on a task, with controls: train, judge, and write docs/compare-TASK.md.
+
+    Finished runs are kept and interrupted ones go on. The same command may work in several processes at once.
+
+    \b
+    trecx compare kws --data speech/ --weights kws_ref_model
+    trecx compare ic --data cifar10/ --weights ic.h5 --against final --only none,trecx-best,dyce
+    """
+    from trecx.console import Console
+    from trecx.studies.compare import plan
+    from trecx.studies.compare.compare import run
+
+    names = tuple(name.strip() for name in only.split(",")) if only is not None else ()
+    result = run(task, plan.Options(only=names, **chosen(**options)), Console(quiet=as_json))
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+
+
+@main.command()
 @run_argument
 @click.option("--target", help="Which of the run's emulated targets [default: the first].")
 @reporting

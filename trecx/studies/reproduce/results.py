@@ -30,8 +30,8 @@ from trecx.studies.reproduce.plan import (
     as_written,
     variants,
 )
-from trecx.studies.reproduce.statistics import Summary, summary, verdict
 from trecx.studies.reproduce.together import ANOTHER
+from trecx.studies.statistics import Summary, summary, verdict
 
 FORMAT, FILE = "trecx-results/1", "results.json"
 PUBLISHED = Path(__file__).with_name("published.json")
