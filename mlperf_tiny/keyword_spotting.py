@@ -106,10 +106,10 @@ KWS = Task(
             EarlyExit(
                 "input",
                 blocks=(
-                    Block(32, (2, 1), (4, 10), separable=False, padding="valid"),
+                    Block(32, (3, 1), (6, 10), separable=False, padding="valid"),
+                    Block(48, 1, (3, 1), separable=False),
                     Block(64, (2, 1), (3, 1), separable=False),
                     Block(64, 1, (3, 1), separable=False),
-                    Block(64, (2, 1), (3, 1), separable=False),
                 ),
             ),
             None,

@@ -127,3 +127,13 @@ def test_separable_blocks_take_the_place_of_the_filter():
     assert built.get_layer("early_pool").pool_size == (13, 3)  # the whole map
     assert built.get_layer("early_pool").output_shape == (None, 1, 1, 32)
     assert FILTER not in [layer.name for layer in built.layers]
+
+
+def test_a_head_on_the_input_may_begin_with_full_convolutions_of_any_kernel():
+    fast = attachment(KWS, "fast")
+    built = TRecX(fast).attach("kws", KWS.backbone(keras()))
+    shapes = [built.get_layer(f"early_block{k}_conv").output_shape[1:] for k in (1, 2, 3, 4)]
+    assert shapes == [(15, 1, 32), (15, 1, 48), (8, 1, 64), (8, 1, 64)]
+    assert built.get_layer("early_block1_conv").kernel_size == (6, 10)
+    on_the_way = {layer.name for layer in keras().Model(built.input, built.get_layer("early").output).layers}
+    assert not on_the_way & {layer.name for layer in plain(KWS).layers} - {"input"}  # nothing of the backbone
