@@ -79,6 +79,7 @@ KWS = Task(
         epochs=24,
         steps_per_epoch=100,
         learning_rate=7e-4,
+        backbone_learning_rate=2e-3,
         schedule="cosine",
         release=0.9,
         early_weight=0.6,

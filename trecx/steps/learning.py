@@ -96,7 +96,10 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     if isinstance(method, Ready):
         return _take_trained(method, found, out, step)
     start, teacher = _begins(settings)
-    chosen = settings_for(task, start, found.source_weights, settings.seed, method.tuning)
+    # Where a narrower network has a teacher it learns as exits do on a trained one: by its scores, on mixed samples.
+    narrow = teacher if settings.width < 1 else None
+    chosen = settings_for(task, start or narrow, found.source_weights, settings.seed, method.tuning)
+    chosen = replace(chosen, weights=start)
     if teacher:
         chosen = replace(chosen, teacher=teacher, distillation=chosen.distillation or TAUGHT)
     if settings.epochs is not None:
