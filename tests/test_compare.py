@@ -73,7 +73,7 @@ def test_the_figures_are_those_of_the_reports(made):
         assert (seed["flash"], seed["ram"]) == (target.flash, target.ram)
         assert one["summary"]["judged"][0]["accuracy"]["mean"] == judged["accuracy"]
     plain, exits = entry["candidates"]
-    assert plain["seeds"][0]["judged"][0]["instructions_saved"] == 0
+    assert abs(plain["seeds"][0]["judged"][0]["instructions_saved"]) < 1e-12  # a mean of equal numbers, in binary
     counted = exits["seeds"][0]["judged"][0]["instructions"] / plain["seeds"][0]["instructions"][-1]
     assert exits["seeds"][0]["judged"][0]["instructions_saved"] == pytest.approx(1 - counted)
 
