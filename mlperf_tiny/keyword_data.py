@@ -9,7 +9,7 @@ test alone is read, and any folder of runner files will do.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +47,16 @@ _DESCRIBED = {
 
 @dataclass(frozen=True)
 class _Samples:
-    """Labelled int8 features `(n, 49, 10)` on the runner's grid, with their origin."""
+    """Labelled int8 features `(n, 49, 10)` on the runner's grid, with their origin and speaker, empty if none."""
 
     x: np.ndarray
     y: np.ndarray
     source: np.ndarray
+    speaker: np.ndarray
+
+    def rows(self, chosen: np.ndarray | slice) -> "_Samples":
+        """Some of them."""
+        return _Samples(self.x[chosen], self.y[chosen], self.source[chosen], self.speaker[chosen])
 
 
 @dataclass(frozen=True)
@@ -269,14 +274,15 @@ def _clips(maker: FeatureMaker, clips: Sequence[Clip], source: str, copies: int 
     """Return the samples of clips, first as they are and then copy by copy."""
     y = np.array([label(clip.word) for clip in clips], np.int32)
     sources = np.repeat([source, *[source + AUGMENTED] * copies], len(clips))
-    return _Samples(maker.clips(clips, range(1 + copies)), np.tile(y, 1 + copies), sources)
+    speakers = np.tile(np.array([clip.speaker for clip in clips], str), 1 + copies)
+    return _Samples(maker.clips(clips, range(1 + copies)), np.tile(y, 1 + copies), sources, speakers)
 
 
 def _silence(maker: FeatureMaker, clips: int, held_out: bool = False) -> _Samples:
     """Return samples of silence, in proportion to a number of clips."""
     count = round(SILENCE_SHARE * clips)
     y = np.full(count, label(SILENCE), np.int32)
-    return _Samples(maker.silence(count, held_out), y, np.full(count, BACKGROUND_SOURCE))
+    return _Samples(maker.silence(count, held_out), y, np.full(count, BACKGROUND_SOURCE), np.full(count, ""))
 
 
 def _split_parts(parts: tuple[RunnerSet, RunnerSet]) -> tuple[_Samples, _Samples, _Samples]:
@@ -293,7 +299,7 @@ def _split_parts(parts: tuple[RunnerSet, RunnerSet]) -> tuple[_Samples, _Samples
 def _rows(part: RunnerSet, rows: np.ndarray) -> _Samples:
     """Return the chosen rows of a runner's folder."""
     x = part.x[rows].reshape(-1, *front_end.SHAPE[:2])
-    return _Samples(x, part.y[rows], np.full(len(x), part.name))
+    return _Samples(x, part.y[rows], np.full(len(x), part.name), np.array(part.speakers, str)[rows])
 
 
 def _audio_of(
@@ -309,10 +315,14 @@ def _audio_of(
         for row in samples.x:
             known.pop(row.tobytes(), None)
     rows = [known.get(row.tobytes(), -1) for row in maker.clips(clips)]
-    chosen = [clip for clip, row in zip(clips, rows, strict=True) if row >= 0 and label(clip.word) == wanted.y[row]]
+    # The clips of a test set are not named after their speakers; the runner's rows are.
+    chosen = [
+        replace(clip, speaker=str(wanted.speaker[row]))
+        for clip, row in zip(clips, rows, strict=True)
+        if row >= 0 and label(clip.word) == wanted.y[row]
+    ]
     kept = _clips(maker, chosen, wanted.source[0] if len(wanted.source) else "", copies)
-    new = slice(len(chosen), None)  # the plain clips are in the wanted samples already
-    return _Samples(kept.x[new], kept.y[new], kept.source[new])
+    return kept.rows(slice(len(chosen), None))  # the plain clips are in the wanted samples already
 
 
 def _split(name: str, description: str, samples: Sequence[_Samples]) -> Split:
@@ -322,7 +332,7 @@ def _split(name: str, description: str, samples: Sequence[_Samples]) -> Split:
         raise DataError(f"The {name} split is empty.", download.HINT)
     x = front_end.dequantize(np.concatenate([part.x for part in samples]))[..., None]
     source = np.concatenate([part.source for part in samples])
-    return Split(name, description, x, y, source)
+    return Split(name, description, x, y, source, np.concatenate([part.speaker for part in samples]))
 
 
 def _told(samples: Sequence[_Samples]) -> str:

@@ -34,7 +34,9 @@ def capped(problems: Sequence[str], limit: int = 20) -> tuple[str, ...]:
 class Split:
     """Labelled samples: `x` float32 `(n, *input_shape)` in the units the model is fed with, `y` int32 `(n,)`.
 
-    `source` is str `(n,)`, where each sample comes from, or None where a split has a single origin.
+    `source` is str `(n,)`, where each sample comes from, or None where a split has a single origin. `group` is str
+    `(n,)`: samples of one group, such as a speaker's or copies of one recording, are not independent of each other;
+    those whose group is empty, or all where it is None, are.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Split:
     x: np.ndarray
     y: np.ndarray
     source: np.ndarray | None = None
+    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -50,8 +53,12 @@ class Split:
         """The samples of some sources; all of them where `sources` is empty or the split has no sources."""
         if self.source is None or not sources:
             return self
-        rows = np.isin(self.source, sources)
-        return replace(self, x=self.x[rows], y=self.y[rows], source=self.source[rows])
+        return self.rows(np.isin(self.source, sources))
+
+    def rows(self, chosen: np.ndarray) -> "Split":
+        """Some of the samples, by their places or by a bool `(n,)`."""
+        kept = {name: getattr(self, name) for name in ("x", "y", "source", "group")}
+        return replace(self, **{name: array[chosen] for name, array in kept.items() if array is not None})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from trecx import pipeline
 from trecx.compiler.ops.product import Product
 from trecx.decision import exit_taken
-from trecx.judge.calibrate import calibrate, paired_interval
+from trecx.judge.calibrate import calibrate
+from trecx.judge.losses import paired_interval
 from trecx.judge.report import Report
 from trecx.judge.sweep import rights, sweep
 from trecx.judge.trace import Trace
@@ -19,8 +20,7 @@ from trecx.settings import Settings
 from trecx.steps import counting, judging
 from trecx.steps import pair as pairs
 from trecx.steps.judging import BACKBONE_TEST, TEST
-from trecx.steps.learning import BACKBONE_VALIDATION, VALIDATION
-from trecx.steps.pair import Pair
+from trecx.steps.pair import BACKBONE_VALIDATION, VALIDATION, Pair
 from trecx.studies.compare.plan import BACKBONE, BEHIND, Candidate
 from trecx.studies.statistics import Summary, summary
 
