@@ -221,6 +221,18 @@ class Settings:
         "calibrate",
         kind=Path,
     )
+    folds: int | None = option(
+        None,
+        "--folds",
+        "Parts of the training data that heads on a frozen backbone are trained without, once each, so that "
+        "thresholds are chosen on these as well [default: none].",
+        "train",
+        "quantize",
+        "calibrate",
+        kind=int,
+        least=2,
+        most=20,
+    )
     choices: int = option(
         1,
         "--operating-points",

@@ -31,7 +31,8 @@ class Calibration:
     `loss` and `bound` are points of accuracy lost against `reference`: as observed, and at most so many as `promise`
     says, with `confidence` or, where that is None, in the mean; negative means gained. `unbounded_thresholds` and
     `unbounded_exit_rate` are what the observed loss alone would have allowed. `unlabelled` samples narrowed the bound;
-    `apart` is how far their exit rates are from the others' (`Losses`).
+    `apart` is how far their exit rates are from the others' (`Losses`). `left_out` of the samples are training data, by
+    heads that were trained without them.
     """
 
     thresholds: tuple[float | None, ...]
@@ -49,6 +50,7 @@ class Calibration:
     promise: str = CONFIDENCE
     unlabelled: int = 0
     apart: float = 0.0
+    left_out: int = 0
 
     @property
     def how(self) -> str:

@@ -67,6 +67,7 @@ KEYS = (
     ("calibration.points, confidence, reference", "what was asked for (null: mean), and what loss is measured against"),
     ("calibration.samples", "number of calibration samples"),
     ("calibration.unlabelled", "number of samples without labels that narrowed the bound"),
+    ("calibration.left_out", "how many of the samples are training data, by heads that were trained without them"),
     ("calibration.apart", "how unlike those leave: Kolmogorov and Smirnov's statistic; chance seldom exceeds 1.95"),
     ("calibration.unbounded_thresholds[], unbounded_exit_rate", "what the observed loss alone would have allowed"),
     ("calibration.warnings", "what the calibration could not show"),

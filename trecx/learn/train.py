@@ -128,6 +128,12 @@ def attach(task: Task, method: Method, backbone: Any) -> Any:
     return model
 
 
+def freezes(task: Task, method: Method, settings: TrainSettings) -> bool:
+    """Whether the backbone keeps its weights in all of a method's training."""
+    model = method.attach(task.name, task.backbone(keras()))
+    return all(phase.frozen for phase in method.phases(model, settings))
+
+
 def _set_trainable(model: Any, backbone: Any, trainable: bool) -> None:
     """Let the layers that `model` shares with its backbone learn, or freeze them, normalization included."""
     shared = {layer.name for layer in backbone.layers if layer.weights}

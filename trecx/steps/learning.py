@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlperf_tiny import pretrained
-from mlperf_tiny.task import Data
+from mlperf_tiny.task import Data, Task
 from trecx import __version__, documents, files
 from trecx import exits as door
 from trecx.console import Step
@@ -20,7 +20,7 @@ from trecx.judge.calibrate import MEAN, Calibration, calibrate, promised, stuck,
 from trecx.judge.calibrate import thresholds as decision_thresholds
 from trecx.judge.trace import Trace
 from trecx.settings import Folders, Settings
-from trecx.steps import counting
+from trecx.steps import counting, left_out
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer, answer_blocks
 from trecx.steps.data import data, quantized, unlabelled
@@ -31,6 +31,7 @@ from trecx.subjects import task as registered
 if TYPE_CHECKING:
     from trecx.learn.exits import Method
     from trecx.learn.own_model import Ready
+    from trecx.learn.settings import TrainSettings
 
 PROVENANCE, STUDY = "provenance.json", "study"
 # Accuracy that an operating point may be behind the best: nobody would choose one that loses more.
@@ -86,7 +87,7 @@ def adopt(found: Pair, out: Path) -> None:
 def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     """Train the float model; `out` keeps checkpoints, so that an interrupted training goes on."""
     from trecx.learn.own_model import Ready
-    from trecx.learn.settings import settings_for
+    from trecx.learn.train import HISTORY
     from trecx.learn.train import train as fit
 
     found = data(settings, step)
@@ -95,6 +96,19 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     method = exits_of(settings, task)
     if isinstance(method, Ready):
         return _take_trained(method, found, out, step)
+    chosen = _training(settings, task, method, found)
+    left_out.refuse(settings, task, method, chosen)
+    if not (out / HISTORY).is_file():  # it is what a training writes last
+        with step.progress("batches") as progress:
+            fit(task, found, method, chosen, out, progress)
+    left_out.train(settings, task, found, method, chosen, out, step)
+    step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
+
+
+def _training(settings: Settings, task: Task, method: "Method", found: Data) -> "TrainSettings":
+    """How a run trains."""
+    from trecx.learn.settings import settings_for
+
     start, teacher = _begins(settings)
     # Where a narrower network has a teacher it learns as exits do on a trained one: by its scores, on mixed samples.
     narrow = teacher if settings.width < 1 else None
@@ -104,9 +118,7 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
         chosen = replace(chosen, teacher=teacher, distillation=chosen.distillation or TAUGHT)
     if settings.epochs is not None:
         chosen = replace(chosen, epochs=settings.epochs, backbone_epochs=settings.epochs)
-    with step.progress("batches") as progress:
-        fit(task, found, method, chosen, out, progress)
-    step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
+    return chosen
 
 
 def _begins(settings: Settings) -> tuple[Path | None, Path | None]:
@@ -144,6 +156,7 @@ def quantize(settings: Settings, folders: Folders, out: Path, step: Step) -> Non
     with step.progress("converting") as progress:
         fused = convert(task, found, method, folders["train"], out, chosen, progress)
     described(task, method, model).write(out / EXITS)
+    left_out.quantize(settings, task, found, method, chosen, folders["train"], out, step)
     write_json(out / PROVENANCE, provenance(settings, method, found.sources, folders["train"], list(fused), out))
     step.outcome = f"{settings.scheme}, {model.stat().st_size:,} bytes"
     if (out / BACKBONE).is_file():
@@ -169,14 +182,19 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     split = found.validation.of(found.calibration)
     more = _unlabelled(settings, pair, out, step)
     answered = answer(pair, split, pair.limits, step, "validation")
-    answered.save(out / VALIDATION)
+    plain = pairs.plain(backbone, pair.exits.classes) if backbone.is_file() else None
+    alone = None if plain is None else answer(plain, split, (), step, "validation, backbone")
+    told, told_alone = left_out.answers(settings, found, folders["quantize"], pair, plain, step)
+    labelled = Trace.joined([answered, *told])
+    labelled.save(out / VALIDATION)
     right = None
-    if backbone.is_file():
-        plain = answer(pairs.plain(backbone, pair.exits.classes), split, (), step, "validation, backbone")
-        plain.save(out / BACKBONE_VALIDATION)
-        right = plain.right()[:, -1] if settings.against == "backbone" else None
+    if alone is not None:
+        alone = Trace.joined([alone, *told_alone])
+        alone.save(out / BACKBONE_VALIDATION)
+        right = alone.right()[:, -1] if settings.against == "backbone" else None
         shutil.copyfile(backbone, out / BACKBONE)
-    chosen = calibrate(answered, pair.decisions, settings.points, settings.confidence, right, settings.promise, more)
+    chosen = calibrate(labelled, pair.decisions, settings.points, settings.confidence, right, settings.promise, more)
+    chosen = replace(chosen, left_out=len(labelled) - len(answered))
     shutil.copyfile(pair.path, out / pair.path.name)
     whence = documents.required(folders["quantize"] / PROVENANCE, "Quantize again.", "task")
     studied = {} if settings.study is None else {STUDY: {**asdict(settings.study), "samples": chosen.samples}}
@@ -261,7 +279,8 @@ def outcome(found: Calibration) -> str:
         return f"no early exit, so no threshold to choose on {found.samples:,} validation samples"
     at = ", ".join("never" if threshold is None else f"{threshold:.4g}" for threshold in found.thresholds)
     told = (
-        f"threshold {at}: {found.exit_rate:.1%} of {found.samples:,} validation samples leave early, "
+        f"threshold {at}: {found.exit_rate:.1%} of {found.samples - found.left_out:,} validation samples "
+        f"{f'and {found.left_out:,} of the training data ' if found.left_out else ''}leave early, "
         f"{found.loss:+.2f} points lost; promised: {promised(found)}"
     )
     return told if found.exit_rate else "; WARNING: ".join((told, *found.warnings[:1]))
