@@ -20,7 +20,7 @@ from trecx.run import Run
 from trecx.settings import TRAINING, Settings
 from trecx.stamp import Origin, content, digest, told
 from trecx.steps import counting, pair
-from trecx.steps.learning import BACKBONE_VALIDATION, VALIDATION
+from trecx.steps.pair import BACKBONE_VALIDATION, VALIDATION
 
 TRIALS, JUDGED = "trials", "judged.json"
 
