@@ -43,7 +43,7 @@ MADE = (
     EENet(("two", "three")),
     SoftCond(("one", "two")),
     PTEENet(("one", "two")),
-    DyCE(("two", "three")),
+    DyCE(("two", "three"), heads_at=("two:linear", "two:mlp", "three:conv")),
 )
 
 

@@ -42,7 +42,7 @@ from trecx.steps.pair import bind
 
 TAPS = ("one", "two")
 SETTINGS = TrainSettings(backbone_epochs=4, epochs=6, batch=20, learning_rate=5e-3, schedule="cosine")
-FROZEN = (SDN(TAPS, heads_only=True), PTEENet(TAPS), DyCE(TAPS))
+FROZEN = (SDN(TAPS, heads_only=True), PTEENet(TAPS), DyCE(TAPS, heads_at=("one:linear", "two:mlp", "two:conv")))
 
 
 @pytest.fixture(scope="module")

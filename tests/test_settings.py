@@ -54,6 +54,7 @@ CHANGED = {
     "gate_prior": 0.1,
     "learn_from": "labels",
     "heads_only": True,
+    "heads": ("conv",),
     "criterion": "margin",
     "choices": 4,
     "cost": "macs",

@@ -90,14 +90,22 @@ def chosen(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != ()}
 
 
-def given_options(taps: str | None = None, tap: str | None = None, **options: Any) -> dict[str, Any]:
+def given_options(
+    taps: str | None = None, tap: str | None = None, heads: str | None = None, **options: Any
+) -> dict[str, Any]:
     """The options that a person gave, by the names of settings."""
     if taps is not None and tap is not None:
         raise TrecxError("--tap means --exits with one layer.", "Give one of them.")
-    names = tuple(name.strip() for name in taps.split(",")) if taps is not None else (tap,) if tap is not None else ()
-    if taps is not None and ("" in names or len(set(names)) < len(names)):
-        raise TrecxError(f"--exits {taps!r} does not name layers, each once.", "Write --exits TAP,TAP.")
-    return chosen(taps=names, **options)
+    named = (tap,) if tap is not None else listed("--exits", "layers", taps)
+    return chosen(taps=named, heads=listed("--heads", "kinds of heads", heads), **options)
+
+
+def listed(flag: str, what: str, text: str | None) -> tuple[str, ...]:
+    """The names in an option that lists some."""
+    names = tuple(name.strip() for name in text.split(",")) if text is not None else ()
+    if "" in names or len(set(names)) < len(names):
+        raise TrecxError(f"{flag} {text!r} does not name {what}, each once.", f"Write {flag} NAME,NAME.")
+    return names
 
 
 @main.command()

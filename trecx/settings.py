@@ -171,6 +171,13 @@ class Settings:
         choices=("labels", "pseudo", "kl"),
     )
     heads_only: bool = option(False, "--heads-only", "Leave the backbone as it is.", "train", kind=bool)
+    heads: tuple[str, ...] = option(
+        (),
+        "--heads",
+        "Heads of dyce at every tap, linear, mlp or conv, or TAP:KIND [default: linear,mlp].",
+        "train",
+        metavar="KIND[,KIND...]",
+    )
     early_view: bool = option(
         True, "--no-early-view", "The final exit keeps the backbone's own head.", "train", kind=bool
     )
@@ -342,7 +349,7 @@ class Settings:
 OPTIONS: Mapping[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings) if "option" in f.metadata}
 
 # Those that some exit methods have a use for; a method says for which (`Method.options`).
-OF_METHODS = ("price", "gate_prior", "learn_from", "heads_only")
+OF_METHODS = ("price", "gate_prior", "learn_from", "heads_only", "heads")
 
 
 def _out_of_range(settings: Settings) -> Iterator[str]:

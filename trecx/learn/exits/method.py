@@ -30,7 +30,8 @@ class Choice:
 
     `price` is what computation costs in the loss of a method with gates, None for the method's own; `forced` takes one
     at which no gate is ever shut. `gate_prior` is what gates lose at first by being wrong about their exit; exits on a
-    frozen backbone `learn_from` labels, pseudo-labels or scores (kl); `heads_only` freezes the backbone.
+    frozen backbone `learn_from` labels, pseudo-labels or scores (kl); `heads_only` freezes the backbone; `heads` are
+    the kinds of them at every tap, or TAP:KIND.
     """
 
     exit: str | None = None
@@ -41,6 +42,7 @@ class Choice:
     gate_prior: float | None = None
     learn_from: str | None = None
     heads_only: bool = False
+    heads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
