@@ -1,6 +1,7 @@
 """What a model's operators cost on a target, counted once: a search then needs no emulator."""
 
 import tempfile
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
@@ -22,12 +23,19 @@ SEED = 1
 MACS, INSTRUCTIONS = "macs", "instructions"
 # What costs are counted on where nobody says; MLPerf Tiny's reference board has this core.
 USUAL = "cortex-m4"
+Prices = Callable[[Pair], Costs]
 
 
 def costs(pair: Pair, wanted: str | None) -> tuple[str, Costs]:
     """What inference costs, in `macs` or `instructions:TARGET`, and which of them it is (`counted`)."""
+    what, of = prices(pair, wanted)
+    return what, of(pair)
+
+
+def prices(pair: Pair, wanted: str | None) -> tuple[str, Prices]:
+    """The same for the model with fewer of its exits (`Pair.only`), all from one count."""
     what = counted(wanted)
-    return what, pair.costs if what == MACS else instructions(pair, _target(what.partition(":")[2]))
+    return what, (lambda one: one.costs) if what == MACS else priced(pair, _target(what.partition(":")[2]))
 
 
 def counted(wanted: str | None) -> str:
@@ -36,6 +44,11 @@ def counted(wanted: str | None) -> str:
 
 
 def instructions(pair: Pair, target: Target, optimize: str = "time") -> Costs:
+    """Instructions to each exit's answer (`priced`)."""
+    return priced(pair, target, optimize)(pair)
+
+
+def priced(pair: Pair, target: Target, optimize: str = "time") -> Prices:
     """Instructions to each exit's answer, from those of every operator in one inference that comes by all exits.
 
     What is no operator's (the decisions, the end of an inference) and the softmax of an answer are taken as equal at
@@ -55,7 +68,12 @@ def instructions(pair: Pair, target: Target, optimize: str = "time") -> Costs:
     decision = (rest - _answer(pair, counted)) / max(len(on_the_way.heads), 1)
     early = len(on_the_way.heads)
     answer = _answer(pair, counted) if early else rest
-    return Costs(tuple(one + answer for one in on_the_way.shared), tuple(one + decision for one in on_the_way.heads))
+
+    def of(one: Pair) -> Costs:
+        found = one.costs_by(lambda op: counted.get(op.index, 0))
+        return Costs(tuple(cost + answer for cost in found.shared), tuple(cost + decision for cost in found.heads))
+
+    return of
 
 
 def alone(pair: Pair, target: Target, optimize: str = "time") -> float | None:

@@ -1,7 +1,7 @@
 """The pair that a run compiles, read from its `model/` folder."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -61,6 +61,11 @@ class Pair:
         """The limits of an operating point, "never" for exits that it does without."""
         chosen = self.exits.operating_points[point].thresholds
         return limits(self.decisions, [chosen.get(e.name) for e in self.exits.exits[:-1]])
+
+    def only(self, early: Sequence[int]) -> "Pair":
+        """What is computed where only these early exits are used, and the last; for costs, as nothing is rewritten."""
+        exits = self.optimised.exits
+        return replace(self, optimised=replace(self.optimised, exits=(*(exits[k] for k in early), exits[-1])))
 
     @property
     def costs(self) -> Costs:
