@@ -26,7 +26,7 @@ from trecx.learn.exits.dyce import DyCE
 from trecx.learn.exits.dynexit import FASTER, DynExit, learned
 from trecx.learn.exits.eenet import EENet
 from trecx.learn.exits.losses import weighted
-from trecx.learn.exits.method import Phase, gate, placed
+from trecx.learn.exits.method import Phase, gate, macs_to, placed
 from trecx.learn.exits.mixture import balanced, believing, expected, mixtures, price_limit
 from trecx.learn.exits.none import Plain
 from trecx.learn.exits.pteenet import PTEENet
@@ -82,10 +82,10 @@ def auroc(values: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_exits_lie_at_equal_parts_of_the_cost_where_no_tap_is_named():
-    built = TASK.backbone(keras())
+    built = macs_to(TASK.backbone(keras()))
     assert placed(built, 1) == ("three",) and placed(built, 2) == ("two", "three") and placed(built, 9) == TAPS_OF_TASK
     assert method("sdn", TASK).at == method("branchynet", TASK).at == ("two", "three")
-    assert placed(KWS.backbone(keras()), 2) == ("block1", "block3")
+    assert placed(macs_to(KWS.backbone(keras())), 2) == ("block1", "block3")
     assert method("none", TASK).at == () and method("none", TASK).outputs == ("final",)
 
 

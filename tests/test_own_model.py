@@ -87,16 +87,17 @@ def test_a_backbone_scores_as_the_model_that_it_was_made_of(kind, suffix, tmp_pa
 def test_other_methods_find_their_layers_in_a_model_of_ones_own(method, images, tmp_path):
     own_things.plain(keras()).save(tmp_path / "plain.h5")
     arguments = ("build", "--model", tmp_path / "plain.h5", "--data", images, "--out", tmp_path / "run")
-    short = ("--method", method, "--epochs", 1, "--target", "host", "--samples", 20)
+    short = ("--method", method, "--epochs", 1, "--target", "host", "--samples", 20, "--cost", "macs")
     result = invoke(*arguments, *short)
     assert result.exit_code == 0, result.output
     assert "bit-exact" in result.output and f"method {method}" in result.output
 
 
-def test_layers_are_listed_with_shapes_and_cost_where_none_is_named(images, tmp_path):
+def test_layers_are_listed_with_shapes_and_cost_where_trecxs_method_is_named_and_none_of_them(images, tmp_path):
     own_things.plain(keras()).save(tmp_path / "m.h5")
-    result = invoke("build", "--model", tmp_path / "m.h5", "--data", images, "--out", tmp_path / "run")
-    assert result.exit_code == 2
+    arguments = ("build", "--model", tmp_path / "m.h5", "--data", images, "--method", "trecx")
+    result = invoke(*arguments, "--out", tmp_path / "run")
+    assert result.exit_code == 2 and "--method auto" in result.output
     whole = 64 * 27 * 8 + 64 * 72 * 16 + 16 * 144 * 24 + 72
     assert f"first (8, 8, 8), {64 * 27 * 8 / whole:.0%} of the MACs" in result.output
     assert "early_filter (8, 8, 16)" in result.output and "last_map" not in result.output

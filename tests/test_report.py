@@ -15,6 +15,7 @@ from synthetic_traces import DECISION, synthetic
 from trecx.errors import ToolMissing, TrecxError
 from trecx.judge import calibrate as c
 from trecx.judge import curve, report, summary
+from trecx.judge.choice import Candidate, Head, Scouted
 from trecx.judge.evaluate import accuracy, evaluate
 from trecx.judge.growth import Promisable
 from trecx.judge.second_opinion import SecondOpinion
@@ -47,6 +48,9 @@ def full():
     trace = synthetic(900, (0.86, 0.92), threshold=calibration.thresholds[0], seed=2)
     backbone = np.arange(900) % 100 < 91
     costs = ((1_540_000, 2_720_000), 2_656_768)
+    heads = (Head("two", "conv"), Head("three", "mlp"))
+    tried = tuple(Candidate(h, (0.8,) * len(h), (0.9,) * len(h), 0.5, 0.1, 0.9, 1e6, 0.4) for h in (heads[:1], heads))
+    chosen = Scouted("auto", "dyce", ("two",), ("two:conv",), "macs", 2e6, "so", None, 1.0, 0.9, 500, 0.9, 0.1, tried)
     judged = evaluate(
         trace, (DECISION,), calibration.limits, ("early", "final"), *costs, SPLIT, backbone, scales=(0.1, 0.2)
     )
@@ -82,6 +86,7 @@ def full():
         second_opinion=SecondOpinion("ai-edge-litert 2.3.0", 100, 1200, 1195, 5, 0, ""),
         rewrites=(report.RewriteReport("read reshaped tensors in place", 3),),
         operating_points=(report.PointReport("calibrated", (0.8,), 512, 0.9, (0.4, 0.6), 1e6, 1.2e6, "cortex-m4"),),
+        choice=chosen,
         provenance={"data": "Speech Commands", "seed": 1},
         warnings=("Mind the gap.",),
     )
@@ -114,7 +119,7 @@ def test_every_key_is_documented_and_every_documented_key_exists(full):
     present = {p for p in _leaves(json.loads(report.to_json(full))) if p}
     documented = {d for d in _documented() if not d.startswith("*.accuracy")}
     assert present - documented == set()
-    assert documented - present == {"calibration", "second_opinion"}
+    assert documented - present == {"calibration", "choice", "second_opinion"}
 
 
 def test_the_keys_that_were_promised_are_there(full):

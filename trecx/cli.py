@@ -50,7 +50,7 @@ def main() -> None:
     trecx build kws                            a trained pair, compiled, proven and judged, in build/kws/
     trecx build kws --data DIR --train         the same from speech
     trecx build --task FILE.py:NAME --data DIR a task of your own
-    trecx build --model M.h5 --tap L --data DIR a Keras model of your own, and images in one folder per class
+    trecx build --model M.h5 --data DIR        a Keras model of your own, and images in one folder per class
     trecx compile model.tflite --out build/m   C for any int8 model of supported operators
     trecx sweep kws --data DIR                 search exits for it; build the best with --from-study
     trecx verify build/kws --samples 2000      prove it on more samples
@@ -122,14 +122,15 @@ def build(
 
     Without --train the pretrained pair is taken; with --data it is judged on that data. Steps whose inputs are
     unchanged are not run again. A task or a model of your own is always trained, but for a model that has several
-    outputs: those are its exits. Without --tap, a model's layers are listed. DATA then has one folder per class.
+    outputs: those are its exits. Without --tap, exits are tried at several layers of a model, and the best is built.
+    DATA then has one folder per class.
 
     \b
     trecx build kws
     trecx build kws --data speech/
     trecx build kws --data speech/ --train --weights kws_ref_model --quantize qat
     trecx build --task mine.py:TASK --data DATA
-    trecx build --model mine.h5 --tap conv_3 --data DATA --pixels 0..1
+    trecx build --model mine.h5 --data DATA --pixels 0..1
     trecx build kws --model two_exits_savedmodel --data speech/
     trecx build --from-study build/sweep/kws
     """
@@ -190,6 +191,7 @@ verb(
     trecx quantize build/kws && trecx calibrate build/kws && trecx compile build/kws && trecx verify build/kws
     """,
 )
+verb("scout", help="Find out where exits go and which, where that is left open: --method auto, or no --exits.")
 verb("quantize", help="Make the int8 model, and the int8 backbone alone to compare with.")
 verb("calibrate", help="Choose the exits' thresholds on the int8 model's validation scores.")
 verb("verify", only_option, help="Prove the firmware bit-exact against TensorFlow Lite Micro.")

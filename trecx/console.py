@@ -53,6 +53,10 @@ class Step:
         self.outcome = ""
         self.unchanged = False
 
+    def show(self, what: object) -> None:
+        """Something to be read before the step's line: a sentence, or a table."""
+        self.rich.print(what, markup=False, soft_wrap=isinstance(what, str))
+
     @contextmanager
     def progress(self, what: str) -> Iterator[Report]:
         """A bar for (done, total), shown while the block runs; nothing where standard error is no terminal."""

@@ -11,9 +11,9 @@ from trecx.console import Console, Step
 from trecx.device import toolchain
 from trecx.errors import TrecxError
 from trecx.run import Run
-from trecx.settings import Folders, Settings
+from trecx.settings import TRAINING, Folders, Settings
 from trecx.stamp import Origin, content, contents
-from trecx.steps import firmware, judging, learning, proof
+from trecx.steps import firmware, judging, learning, proof, scouting
 from trecx.steps.data import identity, listed
 from trecx.subjects import OwnFile, OwnTask, subject, task_of
 
@@ -47,6 +47,7 @@ def _weights(settings: Settings) -> list[Path]:
 
 
 RULES = {
+    "scout": Rule(scouting.scout, files=_weights, data=True, resumable=True),
     "train": Rule(learning.train, files=_weights, data=True, resumable=True),
     "quantize": Rule(learning.quantize, reads=("train",), data=True, resumable=True),
     "calibrate": Rule(learning.choose_thresholds, reads=("quantize",), data=True, unlabelled=True),
@@ -56,7 +57,7 @@ RULES = {
     "evaluate": Rule(judging.judge, reads=("model", "compile", "train"), data=True, renews=("compile",)),
     "report": Rule(
         judging.write_report,
-        reads=("model", "compile", "verify", "evaluate"),
+        reads=("scout", "model", "compile", "verify", "evaluate"),
         renews=("compile", "verify", "evaluate"),
     ),
 }
@@ -75,10 +76,15 @@ def folder(name: str) -> str:
 def steps(settings: Settings) -> list[str]:
     """The steps of a run, in order."""
     pair = ["train", "quantize", "calibrate"] if settings.train else ["model"]
-    return [*pair, "compile", "verify", "evaluate", "report"]
+    return [*(["scout"] if scouting.needed(settings) else []), *pair, "compile", "verify", "evaluate", "report"]
 
 
 def settings_of(run: Run) -> Settings:
+    """The settings of a run, with what scouting found out where that has been done."""
+    return scouting.chosen(kept_by(run), run.folder("scout"))
+
+
+def kept_by(run: Run) -> Settings:
     """The settings kept in `run.json`; TrecxError where they name a program that nobody here chose to run."""
     settings = Settings.from_json(run.document["settings"])
     if settings.task is not None and isinstance(task_of(settings.task), OwnTask) and not run.ours:
@@ -90,6 +96,8 @@ def settings_of(run: Run) -> Settings:
 def build(run: Run, console: Console) -> None:
     """All the way: the pair, the firmware, the proof, the judgement, the report."""
     with run.working():
+        if scouting.needed(kept := kept_by(run)):
+            do(run, "scout", kept, console)
         settings = settings_of(run)
         for name in steps(settings):
             do(run, name, settings, console)
@@ -101,7 +109,10 @@ def single(run: Run, name: str, console: Console, only: tuple[str, ...] = ()) ->
     What it judges is brought up to date first: the firmware, and for a report also what was verified and evaluated.
     """
     with run.working():
-        settings = settings_of(run)
+        settings = kept_by(run)
+        if name in TRAINING[1:] and scouting.needed(settings_of(run)):
+            do(run, "scout", settings, console)
+        settings = settings if name == "scout" else settings_of(run)
         before = steps(settings)
         require(run, before[: min(before.index(name), before.index("compile") + 1)], name, settings)
         renew(run, RULES[name].renews, settings, console)
@@ -140,7 +151,7 @@ def do(run: Run, name: str, settings: Settings, console: Console) -> None:
     if name == "model" and isinstance(about, OwnFile):
         return  # it is already in place
     with console.step(name) as step:
-        if name == "train" and settings.data is None and not isinstance(about, OwnFile):
+        if name in ("scout", "train") and settings.data is None and not isinstance(about, OwnFile):
             # Before its origin is known: a download changes what the training depends on.
             about.fetched(step)
         of = origin(run, name, settings)

@@ -14,11 +14,11 @@ from trecx.errors import TrecxError
 from trecx.exits import MOST_CONFIDENT
 from trecx.judge.calibrate import MEAN
 from trecx.naming import check_name, usable
-from trecx.pipeline import origin, settings_of, steps
+from trecx.pipeline import kept_by, origin, steps
 from trecx.run import Run
-from trecx.settings import OF_METHODS, OPTIONS, TRAINING, Settings
+from trecx.settings import AUTO, OF_METHODS, OPTIONS, TRAINING, Settings
 from trecx.stamp import Origin, contents
-from trecx.steps import check, firmware, learned, learning
+from trecx.steps import check, firmware, learned, learning, scouting
 from trecx.steps.data import identity as data_identity
 from trecx.steps.data import reader
 from trecx.steps.pair import BACKBONE
@@ -37,7 +37,7 @@ def begin(settings: Settings, path: Path | None, console: Console) -> Run:
     """The same for settings that are known."""
     path = path or Path("build") / settings.name
     keep_apart(path, settings)
-    settings = learned.examined(checked(settings))
+    settings = learned.examined(checked(settings), scouts="method" not in options)
     if settings.unlabelled:
         reader(settings)
     if (settings.train or settings.data) and not is_accepted(path, settings):
@@ -83,7 +83,7 @@ def method_problems(name: str | None) -> list[str]:
     """What is wrong with the name of an exit method."""
     from trecx.learn.exits import METHODS
 
-    known = [method.name for method in METHODS]
+    known = [*(method.name for method in METHODS), AUTO]
     return [] if name is None or name in known else [f"There is no exit method {name!r}; there is {', '.join(known)}."]
 
 
@@ -97,6 +97,9 @@ def unfit(settings: Settings) -> Iterator[str]:
     """What the exit method of the settings has no use for."""
     from trecx.learn.exits import METHODS
 
+    if settings.method == AUTO:
+        yield from _said(settings)
+        return
     chosen = next(one for one in METHODS if one.name == settings.method)
     for name in OF_METHODS:
         one = OPTIONS[name]
@@ -118,6 +121,18 @@ def unfit(settings: Settings) -> Iterator[str]:
     if chosen.otherwise == MOST_CONFIDENT and not kind.comparable:
         known = ", ".join(one.name for one in CRITERIA if one.comparable)
         yield f"The method {chosen.name} lets the surest exit answer, which {kind.name} does not tell; {known} do."
+
+
+def _said(settings: Settings) -> Iterator[str]:
+    """What `auto` would find out and a person says."""
+    named = {"taps": settings.taps, "exit": settings.exit, "early_view": not settings.early_view}
+    named |= {name: getattr(settings, name) != OPTIONS[name].default for name in OF_METHODS}
+    for name in (name for name, value in named.items() if value):
+        yield f"--method auto finds out itself what {OPTIONS[name].flag} says; leave one of them out."
+    if settings.scheme == "qat":
+        yield "--quantize qat: --method auto leaves the backbone as it is, and fine-tuning would change it."
+    if settings.criterion is not None and criterion(settings.criterion).gate:
+        yield "The heads that --method auto tries have no gates that --criterion gate could read."
 
 
 def own_name(stem: str) -> str:
@@ -143,18 +158,25 @@ def keep_apart(path: Path, settings: Settings) -> None:
 def is_accepted(path: Path, settings: Settings) -> bool:
     """Whether a run directory holds what was made with these data, and trained with these settings if it trains."""
     run, name = Run(path), "train" if settings.train else "evaluate"
-    return (path / "run.json").is_file() and run.is_done(name, origin(run, name, settings))
+    if not (path / "run.json").is_file():
+        return False
+    if scouting.needed(settings) and not run.is_done("scout", origin(run, "scout", settings)):
+        return False
+    made = scouting.chosen(settings, run.folder("scout"))
+    return run.is_done(name, origin(run, name, made))
 
 
 def resume(path: Path, options: dict[str, Any], step: str) -> Run:
     """An existing run directory, with some of its settings changed for `step`."""
     run = runs.open_(path)
-    kept = settings_of(run)
+    kept = kept_by(run)
     settings = kept.changed(options)
     if options and step in ("train", "quantize"):
         settings = settings.changed({"study": None})  # which chose other ones
-    if step in ("train", "quantize", "calibrate") and step not in steps(settings):
+    if step in TRAINING and not settings.train:
         raise TrecxError(f"{run.path} was made without training.", "Build it with --data and --train.")
+    if step not in steps(settings) and step == "scout":
+        raise TrecxError(f"{run.path} says where its exits go.", "Leave --exits out, or build with --method auto.")
     if "name" in options and settings.name != kept.name:
         raise TrecxError(f"{run.path} is called {kept.name}.", "Build into a new folder for another name.")
     if problems := _unpromised(options, settings.promise):

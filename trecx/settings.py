@@ -8,10 +8,12 @@ from typing import Any
 
 from trecx.errors import TrecxError
 
+# The method that is none: what to take is found out (steps/scouting.py).
+AUTO = "auto"
 # The folder of every step of a run, by the step's name.
 Folders = Mapping[str, Path]
 # The steps that only a run has that trains.
-TRAINING = ("train", "quantize", "calibrate")
+TRAINING = ("scout", "train", "quantize", "calibrate")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def option(default: Any, flag: str, help: str, *steps: str, on: tuple[str, ...] 
 def _methods() -> tuple[str, ...]:
     from trecx.learn.exits import METHODS
 
-    return tuple(method.name for method in METHODS)
+    return (*(method.name for method in METHODS), AUTO)
 
 
 def _costs() -> tuple[str, ...]:
@@ -88,7 +90,7 @@ class Settings:
         "compile",
         on=("train", "compile"),
     )
-    task: str | None = field(default=None, metadata={"steps": ("train", "model", "compile", "report")})
+    task: str | None = field(default=None, metadata={"steps": ("scout", "train", "model", "compile", "report")})
     model: str | None = option(
         None,
         "--model",
@@ -99,13 +101,20 @@ class Settings:
     complete: bool = False
     shape: tuple[int, ...] = ()
     method: str = option(
-        "trecx", "--method", "How exits attach and are trained [default: trecx].", "train", names=_methods
+        "trecx",
+        "--method",
+        "How exits attach and are trained; auto tries heads at several layers and takes the best [default: trecx, or "
+        "auto for a model without --tap].",
+        "train",
+        "scout",
+        names=_methods,
     )
     taps: tuple[str, ...] = option(
         (),
         "--exits",
         "Layers of the backbone that early exits read, or the input itself, in place of --exit.",
         "train",
+        "scout",
         metavar="TAP[,TAP...]",
     )
     pixels: str | None = option(
@@ -113,6 +122,7 @@ class Settings:
         "--pixels",
         "Range of values in which the model wants images [default: 0..255].",
         "train",
+        "scout",
         choices=("0..255", "0..1", "-1..1"),
     )
     data: str | None = option(
@@ -122,6 +132,7 @@ class Settings:
         "train",
         "verify",
         "evaluate",
+        "scout",
         kind=Path,
     )
     train: bool = option(False, "--train", "Train instead of taking the pretrained pair.", kind=bool)
@@ -193,6 +204,7 @@ class Settings:
         "--criterion",
         "What early exits decide by [default: the method's].",
         "calibrate",
+        "scout",
         names=_criteria,
     )
     points: float = option(
@@ -200,6 +212,7 @@ class Settings:
         "--points",
         "Accuracy that may be lost against the backbone alone [default: 1].",
         "calibrate",
+        "scout",
         kind=float,
         least=0,
         most=100,
@@ -209,6 +222,7 @@ class Settings:
         "--confidence",
         "Confidence that no more is lost on new samples; 0.5 takes the loss as observed [default: 0.9].",
         "calibrate",
+        "scout",
         kind=float,
         least=0.5,
         most=0.999,
@@ -253,9 +267,10 @@ class Settings:
     cost: str | None = option(
         None,
         "--cost",
-        "What operating points trade accuracy for, macs or instructions:TARGET [default: instructions:cortex-m4, or "
-        "macs where its compiler or emulator is missing].",
+        "What taps and operating points are chosen by, macs or instructions:TARGET [default: instructions:cortex-m4, "
+        "or macs where its compiler or emulator is missing].",
         "calibrate",
+        "scout",
         names=_costs,
     )
     against: str = option(
@@ -272,11 +287,20 @@ class Settings:
         "Epochs of each training stage [default: the recipe's].",
         "train",
         "quantize",
+        "scout",
         kind=int,
         least=1,
     )
     seed: int = option(
-        1, "--seed", "Seed of everything random [default: 1].", "train", "quantize", kind=int, least=0, most=2**32 - 1
+        1,
+        "--seed",
+        "Seed of everything random [default: 1].",
+        "train",
+        "quantize",
+        "scout",
+        kind=int,
+        least=0,
+        most=2**32 - 1,
     )
     targets: tuple[str, ...] = option(
         (),

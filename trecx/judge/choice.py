@@ -65,10 +65,11 @@ class Asked:
 class Scouted:
     """What was chosen, what it was chosen from, and by what.
 
-    `weights` is the backbone that was trained for it, in the step's folder; `cost` says what `plain`, the network
-    alone, and the candidates cost. Without candidates only taps were placed.
+    `asked` is the method that left it open. `weights` is the backbone that was trained for it, in the step's folder;
+    `cost` says what `plain`, the network alone, and the candidates cost. Without candidates only taps were placed.
     """
 
+    asked: str
     method: str
     taps: tuple[str, ...]
     heads: tuple[str, ...]

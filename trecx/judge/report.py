@@ -16,6 +16,7 @@ from trecx import documents
 from trecx.errors import TrecxError
 from trecx.files import whole
 from trecx.judge.calibrate import Calibration, break_even, break_even_warning
+from trecx.judge.choice import Scouted
 from trecx.judge.evaluate import Accuracy, Evaluation
 from trecx.judge.growth import Promisable
 from trecx.judge.quality import Quality
@@ -77,6 +78,17 @@ KEYS = (
         "what may leave early then, with the same promise: mean, 10 and 90 % of all",
     ),
     ("promisable[].extrapolated", "whether there are not that many: drawn with replacement from those there are"),
+    ("choice", "how it was found out where exits go, where nobody said so, or null: see trecx/judge/choice.py"),
+    ("choice.asked, method, taps[], heads[], told", "what left it open; what was chosen, and in words"),
+    ("choice.cost, plain", "what was counted, and the count of the network alone"),
+    ("choice.weights", "the network that was trained for it, in the folder scout/, or null"),
+    ("choice.points, confidence", "what candidates were allowed to lose, or null where only taps were placed"),
+    ("choice.samples, accuracy, most_frequent", "validation samples, and the shares of the network and of a guess"),
+    ("choice.candidates[].heads[].tap, kind", "every head that was tried, and the best pairs: what it reads and is"),
+    ("choice.candidates[].accuracy[]", "int8 accuracy of each if every sample left there"),
+    ("choice.candidates[].thresholds[]", "those that calibration would give it, on these samples"),
+    ("choice.candidates[].exit_rate, loss, bound", "what it does there: as for calibration"),
+    ("choice.candidates[].cost, saving", "its mean cost, and the share of the network alone that it saves"),
     ("analysis.overthinking", "share of samples that an early exit gets right and the final one wrong"),
     ("analysis.oracle, oracle_macs", "accuracy and mean MACs if every sample left at its first right exit"),
     ("analysis.random_exit", "accuracy of leaving at random at the same exit rates"),
@@ -264,6 +276,7 @@ class Report:
     exit_rate: float | None = None
     calibration: Calibration | None = None
     promisable: tuple[Promisable, ...] = ()
+    choice: Scouted | None = None
     analysis: AnalysisReport | None = None
     verification: tuple[Verification, ...] = ()
     second_opinion: SecondOpinion | None = None

@@ -54,6 +54,8 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     yield ""
     for sentence in _computation(report):
         yield Padding(sentence, (0, 0, 0, 2))
+    if report.choice is not None:
+        yield Padding(f"Found out before the training: {report.choice.told}.", (0, 0, 0, 2))
     if any(t.flash is not None for t in report.targets):
         yield ""
         yield _targets(report)

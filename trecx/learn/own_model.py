@@ -24,8 +24,9 @@ from trecx.learn.settings import TrainSettings
 from trecx.learn.train import HISTORY, MODEL, SCORES, exit_scores, write_scores
 
 HINT = f"A model is {weights.KINDS}; with one 4-D input of known size (rows, columns, channels) and scores of classes."
-# The names of the layers that exits add; a model's own layers of such names are renamed.
-_RESERVED, _PREFIXES = (FINAL, "merge"), ("early", "view_", "final_")
+# The names of the layers that exits add, and that Keras gives where a graph is cut; a model's own layers of such names
+# are renamed.
+_RESERVED, _PREFIXES = (FINAL, "merge"), ("early", "view_", "final_", "input_")
 # It starts from what it has learned and is its own teacher, so it needs little.
 RECIPE = Recipe(epochs=20, learning_rate=5e-4, schedule="cosine", release=0.8, distillation=0.9)
 _PASSING = ("BatchNormalization", "ReLU", "Activation", "Dropout", "SpatialDropout2D", "ZeroPadding2D", "Softmax")

@@ -6,7 +6,7 @@ import numpy as np
 
 from mlperf_tiny.task import Split, Task
 from trecx.errors import TrecxError
-from trecx.learn import own_model
+from trecx.learn import own_model, weights
 from trecx.learn.exits import Method
 from trecx.learn.fuse import fuse
 from trecx.learn.narrow import whole
@@ -20,11 +20,19 @@ OPERATORS = (
 _SAMPLES = 8
 
 
-def trial(task: Task, method: Method) -> bytes:
-    """The `.tflite` of the model before it is trained, on random inputs; raise TrecxError where there can be none."""
-    model = attach(task, method, plain(task)) if method.grows else method.attach(task.name, None)
-    x = np.random.default_rng(0).uniform(0, 255, (_SAMPLES, *task.input_shape)).astype(np.float32)
-    samples = representative(task, Split("random", "", x, np.zeros(_SAMPLES, np.int32)), QuantizeSettings())
+def trial(task: Task, method: Method, split: Split | None = None, start: Path | None = None) -> bytes:
+    """The `.tflite` of the model before it is trained, with the weights at `start` where its training begins with some.
+
+    Ranges are those of samples of `split`, or of random inputs. Raise TrecxError where there can be none.
+    """
+    backbone = plain(task) if method.grows else None
+    if start is not None:
+        weights.load_into(backbone, start)
+    model = attach(task, method, backbone) if method.grows else method.attach(task.name, None)
+    if split is None:
+        x = np.random.default_rng(0).uniform(0, 255, (_SAMPLES, *task.input_shape)).astype(np.float32)
+        split = Split("random", "", x, np.zeros(_SAMPLES, np.int32))
+    samples = representative(task, split, QuantizeSettings())
     try:
         return convert(fuse(model)[0], task, method.outputs, samples)
     except TrecxError as error:

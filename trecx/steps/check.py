@@ -1,5 +1,6 @@
 """What is found out before anything is written: data, tap, and whether a user's own model could be compiled."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,7 +9,7 @@ import numpy as np
 from mlperf_tiny.task import Task
 from trecx.console import Step
 from trecx.errors import TrecxError
-from trecx.settings import Settings
+from trecx.settings import AUTO, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, unlabelled
 from trecx.steps.learned import described, exits_of, learned
@@ -22,7 +23,7 @@ def check(settings: Settings, step: Step) -> None:
         rehearse(settings, step)
         return
     if settings.train:
-        exits_of(settings, learned(settings, step))
+        exits_of(_sure(settings), learned(settings, step))
     found = data(settings, step)
     assert found is not None
     step.outcome = f"{len(found.train):,} training samples" if settings.train else f"{len(found.test):,} test samples"
@@ -41,7 +42,7 @@ def rehearse(settings: Settings, step: Step) -> None:
     chosen, own = learned(settings, step), Path(settings.model) if settings.model else None
     if own is not None:
         _check_classes(chosen, own)
-    method = exits_of(settings, chosen)
+    method = exits_of(_sure(settings), chosen)
     with step.progress("trying the conversion"), TemporaryDirectory() as folder:
         path = Path(folder) / f"{chosen.name}.tflite"
         path.write_bytes(rehearsal.trial(chosen, method))
@@ -54,7 +55,12 @@ def rehearse(settings: Settings, step: Step) -> None:
         told = ", ".join(f"{name} {share:.2%}" for name, share in right.items()) if settings.complete else ""
         told = told or f"{right[names[-1]]:.2%}"
         step.outcome = f"float accuracy {told} of {len(found.validation):,} validation samples"
-        step.outcome += _caution(right[names[-1]], found.validation.y, settings)
+        step.outcome += caution(right[names[-1]], found.validation.y, settings)
+
+
+def _sure(settings: Settings) -> Settings:
+    """The settings without exits that are yet to be found: they are made of layers that can be compiled."""
+    return replace(settings, method="none") if settings.method == AUTO else settings
 
 
 def _check_classes(chosen: Task, own: Path) -> None:
@@ -69,7 +75,7 @@ def _check_classes(chosen: Task, own: Path) -> None:
         )
 
 
-def _caution(right: float, labels: np.ndarray, settings: Settings) -> str:
+def caution(right: float, labels: np.ndarray, settings: Settings) -> str:
     """A warning where a model does hardly better than naming the most frequent class."""
     guess = float(np.bincount(labels).max()) / len(labels)
     if right >= guess + 0.2 * (1 - guess):

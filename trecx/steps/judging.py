@@ -19,6 +19,7 @@ from trecx.files import write_json
 from trecx.judge import curve, growth, memory_map, report, summary
 from trecx.judge.calibrate import BACKBONE as AGAINST_BACKBONE
 from trecx.judge.calibrate import Calibration
+from trecx.judge.choice import CHOICE, Scouted, shortlist
 from trecx.judge.evaluate import Evaluation, accuracy, evaluate
 from trecx.judge.record import record
 from trecx.judge.second_opinion import SecondOpinion
@@ -185,6 +186,7 @@ def assemble(settings: Settings, folders: Folders) -> report.Report:
         operating_points=_operating_points(pair),
         calibration=calibration,
         promisable=_promisable(pair, model, calibration),
+        choice=_choice(settings, folders["scout"]),
         verification=documents.kept(tuple[Verification, ...], folders["verify"] / RESULT) or (),
         second_opinion=documents.kept(SecondOpinion, folders["verify"] / OPINION),
         rewrites=tuple(report.RewriteReport(name, count) for name, count in pair.optimised.rewrites),
@@ -217,6 +219,16 @@ def _promisable(pair: Pair, model: Path, asked: Calibration | None) -> tuple[gro
     right = Trace.load(model / BACKBONE_VALIDATION).right()[:, -1] if asked.reference == AGAINST_BACKBONE else None
     more = Trace.load(model / UNLABELLED) if asked.unlabelled else None
     return growth.promisable(Trace.load(model / VALIDATION), pair.decisions, asked, right, more)
+
+
+def _choice(settings: Settings, scouted: Path) -> Scouted | None:
+    """What scouting chose, where it is what was built, with the candidates that are worth reading."""
+    found: Scouted | None = documents.kept(Scouted, scouted / CHOICE)
+    if found is None or (found.method, found.taps) != (settings.method, settings.taps):
+        return None
+    if found.heads != settings.heads and found.candidates:
+        return None
+    return replace(found, candidates=shortlist(found))
 
 
 def _operating_points(pair: pairs.Pair) -> tuple[report.PointReport, ...]:

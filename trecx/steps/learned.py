@@ -9,7 +9,7 @@ from trecx import exits as door
 from trecx import files
 from trecx.console import Step
 from trecx.errors import TrecxError
-from trecx.settings import OF_METHODS, OPTIONS, Settings
+from trecx.settings import AUTO, OF_METHODS, OPTIONS, Settings
 from trecx.steps.data import classes, data
 from trecx.subjects import OwnFile, OwnModel, OwnTask, subject
 
@@ -58,6 +58,14 @@ def exits_of(settings: Settings, chosen: Task) -> "Method":
     return method(settings.method, chosen, Choice(settings.exit, settings.taps, settings.early_view, **own))
 
 
+def suitable(settings: Settings) -> tuple[str, ...] | None:
+    """The layers of a model of the user's own that suit an exit; None where a task says so itself."""
+    from trecx.learn.own_model import facts
+
+    about = subject(settings)
+    return tuple(tap.name for tap in facts(about.path).taps) if isinstance(about, OwnModel) else None
+
+
 def described(chosen: Task, method: "Method", model: Path) -> door.Exits:
     """What `exits.json` says of the converted model at `model`, before any threshold is chosen."""
     return door.Exits(
@@ -71,11 +79,14 @@ def described(chosen: Task, method: "Method", model: Path) -> door.Exits:
     )
 
 
-def examined(settings: Settings) -> Settings:
-    """The settings with what the user's own model is; TrecxError with everything that is wrong with task or model."""
+def examined(settings: Settings, scouts: bool = False) -> Settings:
+    """The settings with what the user's own model is; TrecxError with everything that is wrong with task or model.
+
+    Where a model `scouts`, and neither has exits nor is said where they go, that is found out.
+    """
     about = subject(settings)
     if isinstance(about, OwnModel):
-        return _examined_model(settings, about)
+        return _examined_model(settings, about, scouts)
     if isinstance(about, OwnTask):
         from trecx.learn.own_backbone import problems
 
@@ -85,16 +96,18 @@ def examined(settings: Settings) -> Settings:
     return settings
 
 
-def _examined_model(settings: Settings, own: OwnModel) -> Settings:
+def _examined_model(settings: Settings, own: OwnModel, scouts: bool) -> Settings:
     from trecx.learn.own_model import facts
 
     found = facts(own.path)
     problems = _disagreements(settings, found) + _unlike(own, found)
     if problems:
         raise TrecxError(problems, "See trecx build --help.")
+    if scouts and not (found.complete or settings.taps):
+        settings = replace(settings, method=AUTO)
     if not found.complete and not settings.taps and settings.method == Settings.method:
         listed = "\n".join(f"  {tap}" for tap in found.taps)
-        hint = "Choose with --tap, or several with --exits; often a layer at a third to a half of the MACs does well."
+        hint = "Choose with --tap, or several with --exits, or let --method auto choose."
         hint = f"{hint}\n{listed}"
         raise TrecxError(f"{own.path} has no exits, and it is not said which layer the early exit reads.", hint)
     return replace(settings, shape=found.shape, complete=found.complete)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlperf_tiny import pretrained
+from mlperf_tiny.recipe import Recipe
 from mlperf_tiny.task import Data, Task
 from trecx import __version__, documents, files
 from trecx import exits as door
@@ -96,7 +97,7 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     method = exits_of(settings, task)
     if isinstance(method, Ready):
         return _take_trained(method, found, out, step)
-    chosen = _training(settings, task, method, found)
+    chosen = recipe_of(settings, task, found, method.tuning)
     left_out.refuse(settings, task, method, chosen)
     if not (out / HISTORY).is_file():  # it is what a training writes last
         with step.progress("batches") as progress:
@@ -105,14 +106,14 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     step.outcome = f"{len(found.train):,} training samples, seed {settings.seed}"
 
 
-def _training(settings: Settings, task: Task, method: "Method", found: Data) -> "TrainSettings":
-    """How a run trains."""
+def recipe_of(settings: Settings, task: Task, found: Data, tuning: Recipe | None = None) -> "TrainSettings":
+    """How a run trains; `tuning` is the recipe of a method's own on a trained backbone."""
     from trecx.learn.settings import settings_for
 
     start, teacher = _begins(settings)
     # Where a narrower network has a teacher it learns as exits do on a trained one: by its scores, on mixed samples.
     narrow = teacher if settings.width < 1 else None
-    chosen = settings_for(task, start or narrow, found.source_weights, settings.seed, method.tuning)
+    chosen = settings_for(task, start or narrow, found.source_weights, settings.seed, tuning)
     chosen = replace(chosen, weights=start)
     if teacher:
         chosen = replace(chosen, teacher=teacher, distillation=chosen.distillation or TAUGHT)
@@ -177,7 +178,7 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
         raise TrecxError(problem, "Delete that folder, so that the model is quantized anew.")
     pair = pairs.read(folders["quantize"])
     if settings.criterion is not None:
-        pair = pairs.bind(pair.path, _deciding(pair.exits, settings.criterion))
+        pair = pairs.bind(pair.path, deciding(pair.exits, settings.criterion))
     backbone = folders["quantize"] / BACKBONE
     split = found.validation.of(found.calibration)
     more = _unlabelled(settings, pair, out, step)
@@ -216,7 +217,7 @@ def _unlabelled(settings: Settings, pair: Pair, out: Path, step: Step) -> Trace 
     return found
 
 
-def _deciding(exits: door.Exits, criterion: str) -> door.Exits:
+def deciding(exits: door.Exits, criterion: str) -> door.Exits:
     """The same exits with another criterion; the gates that it reads must be theirs."""
     if criterion == exits.exits[0].criterion:
         return exits

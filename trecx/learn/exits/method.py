@@ -5,7 +5,7 @@ long, and computes what is minimised from the model's outputs; the training loop
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -166,7 +166,7 @@ class Exits(ABC):
         if not choice.early_view:
             problems.append(f"--no-early-view does not apply: {cls.name} has no early view.")
         backbone = task.backbone(keras())
-        taps = choice.taps or placed(backbone, min(SEVERAL, cls.taps[1]))
+        taps = choice.taps or placed(macs_to(backbone), cls.usual())
         problems += tap_problems(task.name, cls, backbone, taps)
         if choice.learn_from is not None and choice.learn_from not in cls.teachers:
             known = " or ".join(cls.teachers) or "nothing else than it does"
@@ -174,6 +174,11 @@ class Exits(ABC):
         if problems:
             raise TrecxError(problems, listed(backbone))
         return cls(taps)
+
+    @classmethod
+    def usual(cls) -> int:
+        """To how many taps it attaches where nobody says."""
+        return min(SEVERAL, cls.taps[1])
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -275,14 +280,19 @@ def tap_problems(task: str, kind: Any, backbone: Backbone, taps: tuple[str, ...]
     return found
 
 
-def placed(backbone: Backbone, count: int) -> tuple[str, ...]:
-    """Taps for so many exits, at equal parts of the plain network's MACs: the first free one past each, or before.
-
-    The authors of EENet call this linear (arXiv:2409.05336).
-    """
+def macs_to(backbone: Backbone) -> dict[str, float]:
+    """Of each tap the share of the plain network's MACs that it takes to get there."""
     model = keras().Model(backbone.input, backbone.head(backbone.features))
     whole = cost(model, model.output)[0]
-    shares = {name: cost(model, tap)[0] / whole for name, tap in backbone.taps.items()}
+    return {name: cost(model, tap)[0] / whole for name, tap in backbone.taps.items()}
+
+
+def placed(shares: Mapping[str, float], count: int) -> tuple[str, ...]:
+    """Taps for so many exits, at equal parts of the plain network's cost: the first free one past each, or before.
+
+    `shares` of that cost it takes to get to each tap, in order. The authors of EENet call this linear
+    (arXiv:2409.05336).
+    """
     found: list[str] = []
     for part in ((k + 1) / (count + 1) for k in range(count)):
         free = [name for name in shares if name not in found]
