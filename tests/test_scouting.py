@@ -15,15 +15,18 @@ pytest.importorskip("tf_keras")
 from branching_task import DATA, TASK
 from interruptions import Stop
 
+from mlperf_tiny import pretrained
 from mlperf_tiny.task import Backbone, Data, Split, Task
 from trecx import pipeline
 from trecx.cli import main
 from trecx.console import Console
+from trecx.errors import AnswerIsNo
 from trecx.files import write_json
 from trecx.judge import choice
 from trecx.run import Run
 from trecx.settings import Settings
-from trecx.steps import scouting
+from trecx.steps import counting, scouting
+from trecx.steps import pair as pairs
 
 TASK_FILE = f"{Path(__file__).parent / 'branching_task.py'}:TASK"
 
@@ -99,6 +102,16 @@ def test_exits_are_placed_by_what_is_computed(cost):
     assert list(shares) == ["a", "b", "c"] and list(shares.values()) == sorted(shares.values())
     assert macs["b"] < 0.4 < 0.5 < shares["b"]
     assert placed(macs, 1) == ("c",) and placed(shares, 1) == ("b",)
+
+
+@pytest.mark.skipif(not INSTALLED, reason="needs an emulated Cortex-M4")
+def test_what_the_usual_target_is_too_small_for_is_judged_by_macs(monkeypatch):
+    pair = pairs.read(pretrained.folder("kws"))
+    small = tuple(replace(one, ram_size=1024) if one.name == counting.USUAL else one for one in counting.TARGETS)
+    monkeypatch.setattr(counting, "TARGETS", small)
+    assert counting.costs(pair, None) == ("macs", pair.costs)
+    with pytest.raises(AnswerIsNo, match="bytes of RAM"):
+        counting.costs(pair, "instructions:cortex-m4")
 
 
 def test_a_choice_holds_for_what_left_it_open(tmp_path):

@@ -30,14 +30,14 @@ def start(name: str | None, path: Path | None, options: dict[str, Any], console:
 
     `name` is that of a registered task, or `FILE.py:NAME`. TrecxError for what cannot work, before anything is written.
     """
-    return begin(asked(name, options), path, console)
+    return begin(asked(name, options), path, console, scouts="method" not in options)
 
 
-def begin(settings: Settings, path: Path | None, console: Console) -> Run:
-    """The same for settings that are known."""
+def begin(settings: Settings, path: Path | None, console: Console, scouts: bool = False) -> Run:
+    """The same for settings that are known; where a model `scouts`, it may be open where its exits go."""
     path = path or Path("build") / settings.name
     keep_apart(path, settings)
-    settings = learned.examined(checked(settings), scouts="method" not in options)
+    settings = learned.examined(checked(settings), scouts=scouts)
     if settings.unlabelled:
         reader(settings)
     if (settings.train or settings.data) and not is_accepted(path, settings):

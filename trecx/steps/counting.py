@@ -12,7 +12,7 @@ from trecx.compiler.target import TARGETS, Target
 from trecx.device import toolchain
 from trecx.device.build import Build, Options, build
 from trecx.device.run import profile, run_qemu
-from trecx.errors import ToolMissing
+from trecx.errors import AnswerIsNo, ToolMissing
 from trecx.judge.record import forced
 from trecx.judge.search import Costs
 from trecx.steps import pair as pairs
@@ -27,7 +27,10 @@ Prices = Callable[[Pair], Costs]
 
 
 def costs(pair: Pair, wanted: str | None) -> tuple[str, Costs]:
-    """What inference costs, in `macs` or `instructions:TARGET`, and which of them it is (`counted`)."""
+    """What inference costs, in `macs` or `instructions:TARGET`, and which of them it is (`counted`).
+
+    MACs too where nobody wishes otherwise and the usual target is too small for the model.
+    """
     what, of = prices(pair, wanted)
     return what, of(pair)
 
@@ -35,7 +38,13 @@ def costs(pair: Pair, wanted: str | None) -> tuple[str, Costs]:
 def prices(pair: Pair, wanted: str | None) -> tuple[str, Prices]:
     """The same for the model with fewer of its exits (`Pair.only`), all from one count."""
     what = counted(wanted)
-    return what, (lambda one: one.costs) if what == MACS else priced(pair, _target(what.partition(":")[2]))
+    if what != MACS:
+        try:
+            return what, priced(pair, _target(what.partition(":")[2]))
+        except AnswerIsNo:  # the model does not fit it
+            if wanted is not None:
+                raise
+    return MACS, lambda one: one.costs
 
 
 def counted(wanted: str | None) -> str:
