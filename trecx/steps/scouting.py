@@ -133,7 +133,7 @@ def _tried(settings: Settings, task: Task, found: Data, taps: tuple[str, ...], o
         own = _backbone(settings, task, found, out, step)
         small = replace(small, weights=str(own))
     pair, split = _pair(small, task, few, out, step), few.validation
-    answered = effort.oracle(pair, [quantized(split, pair.graph)], None, step)[0]
+    answered = effort.oracle(pair, [quantized(split.x, pair.graph)], None, step)[0]
     answered = replace(answered, labels=split.y.astype(np.int32))
     with step.progress("counting the cost of each head"):
         by, prices = counting.prices(pair, settings.cost)

@@ -85,10 +85,12 @@ def _bring(one: Candidate, base: Settings, options: Options, out: Path, seed: in
     folder = _folder(out, one, seed)
     wanted = settings(base, one, options, seed)
     try:
-        with runs.create(folder, wanted.as_json()).working():
+        run = runs.create(folder, wanted.as_json())
+        with run.working():
             for name in pipeline.steps(wanted):
                 with console.step(name) as step:
-                    step.unchanged = not _perform(Run(folder), name, wanted, step)
+                    # Where exits go that nobody placed, the first step finds out.
+                    step.unchanged = not _perform(run, name, pipeline.settings_of(run), step)
                     step.outcome = step.outcome or "unchanged"
     except Busy:
         console.line("  another process is at work on it")

@@ -8,7 +8,7 @@ from typing import Any
 from mlperf_tiny.task import Task
 from trecx.errors import TrecxError
 from trecx.learn.exits import METHODS
-from trecx.learn.exits.method import placed
+from trecx.learn.exits.method import macs_to, placed
 from trecx.learn.exits.trecx import TRecX
 from trecx.learn.keras import keras
 from trecx.settings import Settings
@@ -68,7 +68,7 @@ def candidates(task: Task) -> tuple[Candidate, ...]:
 def _of_trecx(task: Task) -> list[Candidate]:
     """T-RecX with the exits that the task names, or at half of the computation."""
     if not task.attachments:
-        return [Candidate(TRECX, TRECX, {"method": TRECX, "taps": placed(task.backbone(keras()), 1)})]
+        return [Candidate(TRECX, TRECX, {"method": TRECX, "taps": placed(macs_to(task.backbone(keras())), 1)})]
     return [
         Candidate(f"{TRECX}-{one.name}", f"{TRECX}, exit {one.name}", {"method": TRECX, "exit": one.name})
         for one in task.attachments
