@@ -108,8 +108,8 @@ def unfit(settings: Settings) -> Iterator[str]:
             yield f"{one.flag} does not apply to the method {chosen.name}; it belongs to {owners}."
     if settings.scheme == "qat" and (chosen.untunable or settings.heads_only):
         yield f"--quantize qat: {chosen.untunable or 'with --heads-only the backbone stays as it is.'}"
-    if chosen.taps[1] == 0 and (settings.choices > 1 or settings.criterion):
-        yield f"The method {chosen.name} has no early exit: neither --criterion nor --operating-points apply."
+    if chosen.taps[1] == 0 and (settings.choices > 1 or settings.criterion or settings.folds):
+        yield f"The method {chosen.name} has no early exit: none of --criterion, --operating-points and --folds apply."
         return
     if settings.choices > 1 and chosen.otherwise == MOST_CONFIDENT:
         yield f"The method {chosen.name} lets the surest exit answer; --operating-points are limits only."

@@ -10,6 +10,7 @@ from mlperf_tiny.task import Task
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.settings import AUTO, Settings
+from trecx.steps import left_out
 from trecx.steps import pair as pairs
 from trecx.steps.data import data, unlabelled
 from trecx.steps.learned import described, exits_of, learned
@@ -22,10 +23,12 @@ def check(settings: Settings, step: Step) -> None:
     if settings.own_files:
         rehearse(settings, step)
         return
-    if settings.train:
-        exits_of(_sure(settings), learned(settings, step))
+    chosen = learned(settings, step) if settings.train else None
+    method = None if chosen is None else exits_of(_sure(settings), chosen)
     found = data(settings, step)
     assert found is not None
+    if chosen is not None and method is not None:
+        left_out.refuse(settings, chosen, method, found)
     step.outcome = f"{len(found.train):,} training samples" if settings.train else f"{len(found.test):,} test samples"
 
 
@@ -43,6 +46,7 @@ def rehearse(settings: Settings, step: Step) -> None:
     if own is not None:
         _check_classes(chosen, own)
     method = exits_of(_sure(settings), chosen)
+    left_out.refuse(settings, chosen, method, found)
     with step.progress("trying the conversion"), TemporaryDirectory() as folder:
         path = Path(folder) / f"{chosen.name}.tflite"
         path.write_bytes(rehearsal.trial(chosen, method))

@@ -126,6 +126,7 @@ def _disagreements(settings: Settings, found: "Facts") -> list[str]:
             "--width": settings.width != Settings.width,
             "--teacher": settings.teacher,
             "--epochs": settings.epochs,
+            "--folds": settings.folds,
             **{OPTIONS[name].flag: getattr(settings, name) != OPTIONS[name].default for name in OF_METHODS},
             "--quantize qat": settings.scheme == "qat",
         }

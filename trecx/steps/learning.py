@@ -98,7 +98,6 @@ def train(settings: Settings, _: Folders, out: Path, step: Step) -> None:
     if isinstance(method, Ready):
         return _take_trained(method, found, out, step)
     chosen = recipe_of(settings, task, found, method.tuning)
-    left_out.refuse(settings, task, method, chosen)
     if not (out / HISTORY).is_file():  # it is what a training writes last
         with step.progress("batches") as progress:
             fit(task, found, method, chosen, out, progress)

@@ -16,7 +16,7 @@ from trecx import exits as door
 from trecx.console import Step
 from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
-from trecx.settings import Settings
+from trecx.settings import AUTO, Settings
 from trecx.steps import pair as pairs
 from trecx.steps.answers import answer
 from trecx.steps.learned import described
@@ -32,11 +32,16 @@ def folder(where: Path, number: int) -> Path:
     return where / f"without{number + 1}"
 
 
-def refuse(settings: Settings, task: Task, method: "Method", chosen: "TrainSettings") -> None:
+def refuse(settings: Settings, task: Task, method: "Method", found: Data) -> None:
     """TrecxError where the backbone learns too: then it is another one without each part."""
+    from trecx.learn.settings import settings_for
     from trecx.learn.train import freezes
 
-    if settings.folds and not freezes(task, method, chosen):
+    if not settings.folds or settings.method == AUTO:  # whose exits leave the backbone as it is
+        return
+    weights = settings.weights or settings.model
+    start = Path(weights) if weights else None
+    if not freezes(task, method, settings_for(task, start, found.source_weights, settings.seed, method.tuning)):
         hint = "Leave --folds out, or the backbone as it is: dyce, pteenet, --heads-only, or an exit that does so."
         raise TrecxError(f"--folds: exits of {method.name} train the backbone as well.", hint)
 
