@@ -101,7 +101,11 @@ def test_a_model_with_gates_may_decide_by_its_scores_and_leaves_the_gates_out(ma
         ("none", ("--quantize", "qat"), "--quantize qat: The plain network is quantized after training"),
         ("sdn", ("--heads-only", "--quantize", "qat"), "with --heads-only the backbone stays as it is"),
         ("pteenet", ("--quantize", "qat"), "pteenet leaves the backbone as it is, and fine-tuning would change it"),
-        ("none", ("--operating-points", 5), "has no early exit: none of --criterion, --operating-points and --folds apply"),
+        (
+            "none",
+            ("--operating-points", 5),
+            "has no early exit: none of --criterion, --operating-points and --folds apply",
+        ),
         ("sdn", ("--operating-points", 5), "lets the surest exit answer; --operating-points are limits only"),
         ("none", ("--exits", "one"), "The method none attaches to 0 of the taps, 1 are named"),
     ],

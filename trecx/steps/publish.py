@@ -2,6 +2,7 @@
 
 Copies the pair with its validation answers and the test answers it was judged by, and completes `provenance.json` with
 the text of the file PROTOCOL and with what was measured on what. The backbone is left out: it is somebody else's model.
+So are answers to samples without labels, which nobody can judge.
 """
 
 import shutil
@@ -12,8 +13,9 @@ from typing import Any
 from trecx import documents
 from trecx.files import write_json
 from trecx.run import open_
+from trecx.stamp import STAMP
 from trecx.steps.judging import BACKBONE_TEST, SPLIT, TEST
-from trecx.steps.pair import BACKBONE
+from trecx.steps.pair import BACKBONE, UNLABELLED
 
 UNFINISHED = "Build the run to its end."
 MEASURED = ("accuracy", "exits", "exit_rate", "loss", "macs", "operating_point", "calibration", "verification")
@@ -26,7 +28,7 @@ def publish(run_folder: Path, out: Path, protocol: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     files = [*run.folder("model").iterdir(), *(run.folder("evaluate") / name for name in (TEST, BACKBONE_TEST, SPLIT))]
     for file in files:
-        if file.name == BACKBONE:
+        if file.name in (BACKBONE, UNLABELLED, STAMP):
             continue
         shutil.copyfile(file, out / file.name)
     provenance = documents.required(out / "provenance.json", UNFINISHED, "task")

@@ -124,7 +124,7 @@ def collect(name: str, known: tuple[Candidate, ...], out: Path) -> dict[str, Any
         wrong.append(f"{out} has no finished run of the {BACKBONE!r} backbone, which all others are compared with.")
     if wrong:
         raise TrecxError(wrong, "Compare without --report-only, or name the folder with --out.")
-    return figures.of(name, complete)
+    return figures.of(name, known, complete)
 
 
 def _seeds(out: Path, one: Candidate) -> Iterator[tuple[int, Path]]:

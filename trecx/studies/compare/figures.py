@@ -1,6 +1,6 @@
 """The figures of a comparison, from finished runs: each seed's, and what they say together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,14 @@ class Costs:
     instructions: tuple[float, ...] | None
 
 
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """The backbone alone: what it costs, and which test samples it gets right, bool `(n,)`."""
+
+    costs: Costs
+    right: np.ndarray
+
+
 @dataclass(frozen=True)
 class Rule:
     """How thresholds are chosen: points that may be lost, and the one-sided confidence of that."""
@@ -61,18 +69,44 @@ def _validated(folder: Path) -> float:
     return float(_answered(pair, trace, pair.limits)[1].mean())
 
 
-def of(task: str, runs: Mapping[Candidate, Sequence[tuple[int, Path]]]) -> dict[str, Any]:
-    """All figures of a comparison; accuracies and savings are shares, losses are points."""
+def of(task: str, known: Sequence[Candidate], runs: Mapping[Candidate, Sequence[tuple[int, Path]]]) -> dict[str, Any]:
+    """All figures of a comparison between `known` candidates, of those that have finished `runs`.
+
+    Accuracies and savings are shares, losses are points.
+    """
     alone = next(seeds for one, seeds in runs.items() if one.name == BACKBONE)
-    plain = {seed: _costs(*_opened(folder)) for seed, folder in alone}
+    plain = {seed: _plain(folder) for seed, folder in alone}
     first = plain[min(plain)]
     found = []
     for one, seeds in runs.items():
-        each = [_seed(number, folder, plain.get(number, first)) for number, folder in seeds]
+        each = [_seed(number, folder, plain.get(number, first), one) for number, folder in seeds]
         about = {"name": one.name, "title": one.title, "control": one.control}
         found.append({**about, "seeds": each, "summary": _summary(each)})
     opened = _opened(alone[0][1])
-    return {"task": task, "split": _split(opened[1]), "rules": _rules(alone[0][1]), "candidates": _beside(found)}
+    return {
+        "task": task,
+        "split": _split(opened[1]),
+        "rules": _rules(alone[0][1]),
+        "candidates": _beside(found),
+        "unfinished": list(_unfinished(known, runs)),
+    }
+
+
+def _plain(folder: Path) -> "Plain":
+    """The backbone alone of a seed."""
+    return Plain(_costs(*_opened(folder)), Trace.load(Run(folder).folder("evaluate") / TEST).right()[:, -1])
+
+
+def _unfinished(known: Sequence[Candidate], runs: Mapping[Candidate, Sequence[tuple[int, Path]]]) -> Iterator[str]:
+    """Titles of candidates that were not trained, or have fewer seeds than others although they are near the best."""
+    most = max(len(seeds) for seeds in runs.values())
+    near = near_best({one.name: seeds[0][1] for one, seeds in runs.items()})
+    for one in known:
+        seeds = len(runs.get(one, ()))
+        if not seeds:
+            yield f"{one.title} (not trained)"
+        elif seeds < most and (one.name in near or one.control):
+            yield f"{one.title} ({seeds} of {most} seeds)"
 
 
 def _opened(folder: Path) -> tuple[Pair, Report]:
@@ -104,7 +138,7 @@ def _costs(pair: Pair, report: Report) -> Costs:
     return Costs(pair.macs, counted)
 
 
-def _seed(number: int, folder: Path, plain: Costs) -> dict[str, Any]:
+def _seed(number: int, folder: Path, plain: Plain, one: Candidate) -> dict[str, Any]:
     """One run: what it is, what it costs, and what its thresholds do to test samples by each rule."""
     pair, report = _opened(folder)
     run, costs = Run(folder), _costs(*_opened(folder))
@@ -113,7 +147,9 @@ def _seed(number: int, folder: Path, plain: Costs) -> dict[str, Any]:
     validation, test = Trace.load(model / VALIDATION), Trace.load(judged / TEST)
     against = Trace.load(model / BACKBONE_VALIDATION) if (model / BACKBONE_VALIDATION).is_file() else None
     reference = None if against is None or chosen.against != "backbone" else against.right()[:, -1]
-    baseline = Trace.load(judged / BACKBONE_TEST) if (judged / BACKBONE_TEST).is_file() else test
+    # The backbone that a network without exits is compared with is the whole one, not its own.
+    own = judged / BACKBONE_TEST
+    baseline = plain.right if one.control or not own.is_file() else Trace.load(own).right()[:, -1]
     swept = sweep(test, pair.decisions)
     target = next((one for one in report.targets if one.name == counting.USUAL), None)
     return {
@@ -131,8 +167,7 @@ def _seed(number: int, folder: Path, plain: Costs) -> dict[str, Any]:
         "auroc": [one.auroc for one in report.exits[:-1]],
         "validation_accuracy": float(_answered(pair, validation, pair.limits)[1].mean()),
         "judged": [
-            _judged(pair, rule, (validation, reference), (test, baseline.right()[:, -1]), costs, plain)
-            for rule in rules(chosen)
+            _judged(pair, rule, (validation, reference), (test, baseline), costs, plain.costs) for rule in rules(chosen)
         ],
         "controls": _controls(report),
         "accuracy_by_exit_rate": _rounded(np.interp(RATES, swept.exit_rate, swept.accuracy)),
