@@ -12,7 +12,17 @@ from trecx.studies.statistics import Summary
 
 def text(entry: dict[str, Any], stem: str) -> str:
     """The whole page; its pictures and its .json are called after `stem`."""
-    return _environment().get_template("compare.md.j2").render(entry=entry, stem=stem, behind=100 * BEHIND)
+    told = entry | _earning(entry)
+    return _environment().get_template("compare.md.j2").render(entry=told, stem=stem, behind=100 * BEHIND)
+
+
+def _earning(entry: dict[str, Any]) -> dict[str, Any]:
+    """What each candidate with exits saves at the first rule, most first, in instructions where those were counted."""
+    kinds = {"instructions_saved": "instructions", "macs_saved": "MACs"}
+    found = [(one, one["summary"]["judged"][0]) for one in entry["candidates"] if not one["control"]]
+    key = next(kind for kind in kinds if all(judged[kind] is not None for _, judged in found))
+    saved = [{"title": c["title"], "saved": j[key]["mean"], "seeds": len(c["seeds"])} for c, j in found]
+    return {"earning": sorted(saved, key=lambda one: -one["saved"]), "counted": kinds[key]}
 
 
 @cache
