@@ -1,6 +1,8 @@
 """The search for operating points against trying everything, on made-up answers."""
 
+from dataclasses import replace
 from itertools import pairwise, product
+from math import comb
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from planted import plant
 
 from trecx.judge import search as s
+from trecx.judge.caution import at_least
+from trecx.steps.learning import FEW
 
 
 def made(seed: int, exits: int, taps, samples: int = 300, steps: int = 50) -> s.Recorded:
@@ -81,6 +85,60 @@ def test_every_limit_of_one_exit_is_tried_exactly(seed, data):
         assert (one.accuracy, one.cost) == pytest.approx((right, mean), abs=1e-9)
 
 
+def quantile(right: int, wrong: int) -> float:
+    """Where Beta(1 + right, 1 + wrong) reaches 10 %, by halving: so often right + 1 of n + 1 tries succeed."""
+    low, high, n = 0.0, 1.0, right + wrong + 1
+    for _ in range(50):
+        x = (low + high) / 2
+        below = sum(comb(n, k) * x**k * (1 - x) ** (n - k) for k in range(right + 1, n + 1))
+        low, high = (x, high) if below < 0.1 else (low, x)
+    return low
+
+
+def test_what_an_exit_is_right_at_least_is_the_quantile_of_beta():
+    """As near as its docstring says, which is the error of the approximation by how many there are of each."""
+    numbers = (0, 1, 2, 3, 5, 8, 20, 60, 200)
+    cases = [(r, w) for r in numbers for w in numbers if r + w < 250]
+    found = at_least(*map(np.array, zip(*cases, strict=True)))
+    for (right, wrong), one in zip(cases, found.tolist(), strict=True):
+        fewest = min(right, wrong)
+        near = {0: 1e-12, 1: 0.005, 2: 0.0016, 3: 0.0016}.get(fewest, 0.0004)
+        assert one == pytest.approx(quantile(right, wrong), abs=near), (right, wrong)
+    # scipy.stats.beta.ppf(0.1, 1 + right, 1 + wrong), to four places
+    known = {(0, 0): 0.1, (9, 1): 0.6898, (90, 10): 0.8516, (180, 20): 0.8678, (0, 30): 0.0034}
+    for (right, wrong), value in known.items():
+        assert quantile(right, wrong) == pytest.approx(value, abs=5e-5)
+    assert np.isfinite(at_least(np.array([0, 10**6, 1]), np.array([10**6, 0, 10**6]))).all()
+
+
+@given(seed=st.integers(0, 10_000), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_cautious_search_believes_of_each_exit_what_it_is_right_at_least(seed, data):
+    recorded = replace(made(seed, 3, ((0,), (1,), (2,)), samples=40, steps=8), cautious=True)
+    k = data.draw(st.integers(0, 2))
+    without = tuple(None if j == k else data.draw(st.one_of(st.none(), st.integers(0, 9))) for j in range(3))
+    at, believed, _ = s._every_limit(recorded, without, k)
+    for limit, found in zip(at.tolist(), believed, strict=True):
+        one = tuple(limit if j == k else v for j, v in enumerate(without))
+        taken, _ = s._path(recorded, one)
+        right = recorded.right[np.arange(40), taken]
+        left = [(int((taken == j).sum()), int(right[taken == j].sum())) for j in range(4)]
+        by_hand = sum(n * float(at_least(r, n - r)) for n, r in left) / 40
+        assert found == pytest.approx(by_hand, abs=1e-9) and found < right.mean()
+        assert s._Seen(recorded).plain(one)[0] == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_caution_leaves_exits_out_that_few_samples_speak_for_and_predicts_what_was_seen():
+    taps, used = tuple((2 * k, 2 * k + 1) for k in range(6)), []
+    recorded = made(1, 12, taps, samples=100, steps=100)
+    for one in (recorded, replace(recorded, cautious=True)):
+        found = s.search(one)
+        assert all(s.outcome(recorded, o.limits) == o for o in found)
+        used.append(np.mean([sum(limit is not None for limit in o.limits) for o in found]))
+    assert used[1] < used[0] - 0.5
+    assert len(recorded) < FEW
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_two_taps_with_two_heads_of_fifty_limits_are_as_good_as_brute_force(seed):
     """For every weight of accuracy the objective is within 0.1 % of the best there is, and so are both ends."""
@@ -132,3 +190,17 @@ def test_a_planted_bug_is_found(function, right, wrong, monkeypatch):
     with pytest.raises(AssertionError):
         test_an_outcome_is_what_happens_sample_by_sample()
         test_every_limit_of_one_exit_is_tried_exactly()
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        (s._moved, "counts[:, k] -= np.cumsum(gone)[ends]", "counts[:, k] -= 0"),
+        (s._moved, "gone & recorded.right[order, k]", "gone & recorded.right[order, exit_]"),
+        (s._believed, "right, taken - right", "right, taken"),
+    ],
+)
+def test_a_planted_bug_in_caution_is_found(function, right, wrong, monkeypatch):
+    plant(function, right, wrong, monkeypatch)
+    with pytest.raises(AssertionError):
+        test_a_cautious_search_believes_of_each_exit_what_it_is_right_at_least()

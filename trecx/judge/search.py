@@ -6,7 +6,8 @@ trade of accuracy for cost; a search finds many of them, of which those that no 
 Source: Q. Wang et al., "DyCE", arXiv:2403.01695: the objective lambda (1 - accuracy / base) + (1 - lambda) cost / base,
 over many lambda; one pass over the taps in order, and then circular: the best change of one tap until none helps. Where
 the authors minimise over a threshold by a bounded search for a minimum, all limits are tried here by one sort and
-running sums: accuracy is a step function of a threshold, and such a search misses its optima.
+running sums: accuracy is a step function of a threshold, and such a search misses its optima. Where samples are few
+the searches are cautious, as the authors' are: an exit counts as right as often as it is with 90 % probability.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from trecx.decision import NEVER
+from trecx.judge.caution import at_least
 
 # Weights of accuracy in the objective. The authors take 0.5 to 1.05; below it are configurations that save more.
 MOST_STARTS = 6
@@ -38,13 +40,15 @@ class Costs:
 class Recorded:
     """What a model answered: `statistics` uint32 `(n, early exits)`, `right` bool `(n, exits)`.
 
-    `taps` groups the early exits that read one tap, of which a configuration uses one at most.
+    `taps` groups the early exits that read one tap, of which a configuration uses one at most. A `cautious` search
+    takes of each exit what it is right at least in place of what was observed; an `Outcome` is what was observed.
     """
 
     statistics: np.ndarray
     right: np.ndarray
     costs: Costs
     taps: tuple[tuple[int, ...], ...]
+    cautious: bool = False
 
     def __len__(self) -> int:
         return len(self.right)
@@ -139,43 +143,58 @@ def _path(recorded: Recorded, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
     return taken, (np.asarray(recorded.costs.shared) + before)[taken]
 
 
+def _counts(recorded: Recorded, taken: np.ndarray) -> tuple[np.ndarray, ...]:
+    """How many samples leave at each exit and how many of them are right."""
+    exits = recorded.right.shape[1]
+    right = recorded.right[np.arange(len(recorded)), taken]
+    return np.bincount(taken, minlength=exits), np.bincount(taken[right], minlength=exits)
+
+
+def _believed(recorded: Recorded, taken: np.ndarray, right: np.ndarray) -> Any:
+    """The accuracy where so many `(…, exits)` leave and are right: what is observed, or at least so by each exit."""
+    shares = taken * at_least(right, taken - right) if recorded.cautious else right
+    return shares.sum(axis=-1) / len(recorded)
+
+
 class _Seen:
     """What searches have looked at: all limits of one exit with the others as they are, each such row computed once."""
 
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
-        self.base = outcome(recorded, (None,) * recorded.statistics.shape[1])
         self._rows: dict[tuple[Limits, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-        self._plain: dict[Limits, Outcome] = {self.base.limits: self.base}
+        self._plain: dict[Limits, tuple[float, float]] = {}
+        self.base = self.plain((None,) * recorded.statistics.shape[1])
 
-    def plain(self, limits: Limits) -> Outcome:
-        """What a configuration does."""
+    def plain(self, limits: Limits) -> tuple[float, float]:
+        """The accuracy that the search believes of a configuration, and its mean cost."""
         if limits not in self._plain:
-            self._plain[limits] = outcome(self.recorded, limits)
+            taken, cost = _path(self.recorded, limits)
+            self._plain[limits] = _believed(self.recorded, *_counts(self.recorded, taken)), float(cost.mean())
         return self._plain[limits]
 
     def row(self, without: Limits, exit_: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Limits of an exit, with accuracy and mean cost at each."""
+        """Limits of an exit, with the accuracy that the search believes and the mean cost at each."""
         if (without, exit_) not in self._rows:
             self._rows[without, exit_] = _every_limit(self.recorded, without, exit_)
         return self._rows[without, exit_]
 
     def objective(self, weight: float, accuracy: Any, cost: Any) -> Any:
         """What is minimised at a weight of accuracy."""
-        return weight * (1 - accuracy / max(self.base.accuracy, 1e-9)) + (1 - weight) * cost / self.base.cost
+        return weight * (1 - accuracy / max(self.base[0], 1e-9)) + (1 - weight) * cost / self.base[1]
 
     def kept(self) -> Iterator[Limits]:
         """Of everything that was looked at, what nothing else beats."""
-        plain = list(self._plain.values())
+        plain = list(self._plain)
         rows = [(self._limits(*key, at), accuracy, cost) for key, (at, accuracy, cost) in self._rows.items()]
-        accuracy = np.concatenate([[one.accuracy for one in plain], *(row[1] for row in rows)])
-        cost = np.concatenate([[one.cost for one in plain], *(row[2] for row in rows)])
+        accuracies, costs = zip(*self._plain.values(), strict=True)
+        accuracy = np.concatenate([accuracies, *(row[1] for row in rows)])
+        cost = np.concatenate([costs, *(row[2] for row in rows)])
         order = np.lexsort((-accuracy, cost))
         before = np.maximum.accumulate(np.concatenate([[-1.0], accuracy[order]]))[:-1]
         starts = np.cumsum([len(plain), *(len(row[1]) for row in rows)])
         for k in order[accuracy[order] > before].tolist():
             row = int(np.searchsorted(starts, k, "right"))
-            yield plain[k].limits if row == 0 else rows[row - 1][0](k - int(starts[row - 1]))
+            yield plain[k] if row == 0 else rows[row - 1][0](k - int(starts[row - 1]))
 
     @staticmethod
     def _limits(without: Limits, exit_: int, at: np.ndarray) -> Callable[[int], Limits]:
@@ -186,8 +205,7 @@ class _Seen:
 def _descend(seen: _Seen, weight: float, start: Limits) -> None:
     """From `start` one pass over the taps, then the best change of one tap until none helps."""
     limits, taps = start, seen.recorded.taps
-    first = seen.plain(limits)
-    value = float(seen.objective(weight, first.accuracy, first.cost))
+    value = float(seen.objective(weight, *seen.plain(limits)))
     for tap in taps:
         value, limits = min((_best(seen, weight, limits, tap), (value, limits)), key=lambda one: one[0])
     while True:
@@ -200,8 +218,7 @@ def _descend(seen: _Seen, weight: float, start: Limits) -> None:
 def _best(seen: _Seen, weight: float, limits: Limits, tap: tuple[int, ...]) -> tuple[float, Limits]:
     """The best value that changing one tap can reach, and the configuration: no exit there, or one at some limit."""
     without = tuple(None if k in tap else limit for k, limit in enumerate(limits))
-    plain = seen.plain(without)
-    best = float(seen.objective(weight, plain.accuracy, plain.cost)), without
+    best = float(seen.objective(weight, *seen.plain(without))), without
     for k in tap:
         at, accuracy, cost = seen.row(without, k)
         if len(at):
@@ -218,7 +235,10 @@ def _with(limits: Limits, exit_: int, limit: int) -> Limits:
 
 
 def _every_limit(recorded: Recorded, without: Limits, exit_: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The limits of an early exit that make a difference, with accuracy and mean cost at each, the others as given."""
+    """The limits of an early exit that make a difference, the others as given.
+
+    With the accuracy that a search believes, and the mean cost, at each.
+    """
     taken, cost = _path(recorded, without)
     rows = np.arange(len(recorded))
     right = recorded.right[rows, taken]
@@ -232,5 +252,21 @@ def _every_limit(recorded: Recorded, without: Limits, exit_: int) -> tuple[np.nd
     ends = np.flatnonzero(np.append(sorted_[1:] != sorted_[:-1], True)) if len(order) else np.empty(0, np.int64)
     head = recorded.costs.heads[exit_] * len(coming)
     accuracy = (right.sum() + gained[ends]) / len(recorded)
+    if recorded.cautious:
+        accuracy = _believed(recorded, *_moved(recorded, taken, exit_, order, ends))
     mean = (cost.sum() + head - saved[ends]) / len(recorded)
     return np.maximum(sorted_[ends], NEVER + 1), accuracy, mean
+
+
+def _moved(
+    recorded: Recorded, taken: np.ndarray, exit_: int, order: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many `(ends, exits)` leave and are right where those up to each of the `ends` of `order` go to one exit."""
+    counts, rights = (np.tile(one, (len(ends), 1)) for one in _counts(recorded, taken))
+    counts[:, exit_] = ends + 1
+    rights[:, exit_] = np.cumsum(recorded.right[order, exit_])[ends]
+    for k in set(taken[order].tolist()):
+        gone = taken[order] == k
+        counts[:, k] -= np.cumsum(gone)[ends]
+        rights[:, k] -= np.cumsum(gone & recorded.right[order, k])[ends]
+    return counts, rights

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 PROVENANCE, STUDY = "provenance.json", "study"
 # Accuracy that an operating point may be behind the best: nobody would choose one that loses more.
 WORTH = 0.1
+# Samples below which the search among several exits is cautious: to 400 that was better on others, at 800 no different.
+FEW = 1000
 # Share of a teacher's scores in the targets, where it is named and the recipe has none.
 TAUGHT = 0.9
 PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "tflite-micro", "numpy")
@@ -234,7 +236,7 @@ def operating_points(
 ) -> tuple[door.OperatingPoint, ...]:
     """The calibrated limits as an operating point, and those that the search finds, so many in all, cheapest first.
 
-    `cost` is what they trade accuracy for (`counting.costs`).
+    `cost` is what they trade accuracy for (`counting.costs`). Predicted is what was seen.
     """
     early = len(pair.exits.exits) - 1
     if pair.optimised.most_confident:  # who answers is not decided by limits alone
@@ -243,7 +245,8 @@ def operating_points(
         return (door.OperatingPoint("calibrated", named),)
     statistics, right = answered.decided(pair.decisions)[:, :early], answered.right()
     what, costs = counting.costs(pair, cost) if count > 1 and early else (counting.MACS, pair.costs)
-    macs, recorded = (search.Recorded(statistics, right, each, pair.taps) for each in (pair.costs, costs))
+    few = early > 1 and len(right) < FEW
+    macs, recorded = (search.Recorded(statistics, right, each, pair.taps, few) for each in (pair.costs, costs))
     chosen: list[tuple[str, search.Limits]] = [("calibrated", tuple(calibrated[:early]))]
     if count > 1 and early:
         every = search.search(recorded, progress)
