@@ -96,6 +96,13 @@ def test_a_model_with_gates_may_decide_by_its_scores_and_leaves_the_gates_out(ma
         ("auto", ("--price", 0.5), "itself what --price says"),
         ("auto", ("--quantize", "qat"), "--quantize qat: --method auto leaves the backbone as it is"),
         ("auto", ("--criterion", "gate"), "The heads that --method auto tries have no gates"),
+        (
+            "pteenet",
+            ("--mac-budget", 0.5),
+            "--mac-budget does not apply to the method pteenet; it belongs to eenet, soft",
+        ),
+        ("softcond", ("--price", 1, "--mac-budget", 0.5), "--mac-budget takes the place of --price; give one of them"),
+        ("eenet", ("--mac-budget", 0.1), "leaving at early1 costs 29.3%, the whole way 100.2%"),
         ("sdn", ("--criterion", "gate"), "The method sdn has no gates that --criterion gate could read"),
         ("sdn", ("--criterion", "margin"), "lets the surest exit answer, which margin does not tell; max_score"),
         ("none", ("--quantize", "qat"), "--quantize qat: The plain network is quantized after training"),

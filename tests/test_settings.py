@@ -52,6 +52,7 @@ CHANGED = {
     "early_view": False,
     "price": 0.5,
     "gate_prior": 0.1,
+    "mac_budget": 0.5,
     "learn_from": "labels",
     "heads_only": True,
     "heads": ("conv",),

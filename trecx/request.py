@@ -106,6 +106,8 @@ def unfit(settings: Settings) -> Iterator[str]:
         if getattr(settings, name) != one.default and name not in chosen.options:
             owners = ", ".join(method.name for method in METHODS if name in method.options)
             yield f"{one.flag} does not apply to the method {chosen.name}; it belongs to {owners}."
+    if settings.mac_budget is not None and settings.price is not None:
+        yield "--mac-budget takes the place of --price; give one of them."
     if settings.scheme == "qat" and (chosen.untunable or settings.heads_only):
         yield f"--quantize qat: {chosen.untunable or 'with --heads-only the backbone stays as it is.'}"
     if chosen.taps[1] == 0 and (settings.choices > 1 or settings.criterion or settings.folds):

@@ -174,6 +174,16 @@ class Settings:
         kind=float,
         least=0,
     )
+    mac_budget: float | None = option(
+        None,
+        "--mac-budget",
+        "In place of a price: the share of the plain network's MACs that may be spent in the mean at no cost in the "
+        "loss.",
+        "train",
+        kind=float,
+        least=0,
+        most=1,
+    )
     learn_from: str | None = option(
         None,
         "--learn-from",
@@ -373,7 +383,7 @@ class Settings:
 OPTIONS: Mapping[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings) if "option" in f.metadata}
 
 # Those that some exit methods have a use for; a method says for which (`Method.options`).
-OF_METHODS = ("price", "gate_prior", "learn_from", "heads_only", "heads")
+OF_METHODS = ("price", "gate_prior", "mac_budget", "learn_from", "heads_only", "heads")
 
 
 def _out_of_range(settings: Settings) -> Iterator[str]:

@@ -21,15 +21,16 @@ class Gated(Exits):
     """Exits with gates; `price` is lambda, the price of a whole plain network's computations.
 
     `forced` takes a price at which no gate can ever be shut. `prior` weighs what gates lose, before the first epoch, by
-    being wrong about whether their exit is right.
+    being wrong about whether their exit is right. A `budget`, the mean cost that is free, replaces the price.
     """
 
     criterion: ClassVar[str] = "gate"
     gated: ClassVar[bool] = True
-    options: ClassVar[tuple[str, ...]] = ("price", "gate_prior")
+    options: ClassVar[tuple[str, ...]] = ("price", "gate_prior", "mac_budget")
     price: float = 1.0
     forced: bool = False
     prior: float = PRIOR
+    budget: float | None = None
 
     @classmethod
     def of(cls, task: Task, choice: Choice) -> Self:
@@ -45,11 +46,13 @@ class Gated(Exits):
     def chosen(cls, choice: Choice) -> dict[str, Any]:
         """The method's own fields as chosen."""
         price = {} if choice.price is None else {"price": choice.price, "forced": choice.forced}
-        return price | ({} if choice.gate_prior is None else {"prior": choice.gate_prior})
+        prior = {} if choice.gate_prior is None else {"prior": choice.gate_prior}
+        return {**price, **prior, "budget": choice.mac_budget}
 
     def about(self) -> dict[str, object]:
-        """Where it attaches, the price of computation and the gates' prior."""
-        return super().about() | {"price": self.price, "gate_prior": self.prior}
+        """Where it attaches, the price of computation or its budget, and the gates' prior."""
+        spending = {"price": self.price} if self.budget is None else {"mac_budget": self.budget}
+        return super().about() | spending | {"gate_prior": self.prior}
 
     def costs(self, model: Any) -> tuple[float, ...]:
         """What leaving at each exit costs, as a share of the plain network."""
@@ -58,12 +61,14 @@ class Gated(Exits):
     def mixture(self, model: Any, settings: TrainSettings, every: bool = False) -> Loss:
         """What gates and exits are trained by together; see `mixture.expected`."""
         self.check(model)
-        found = expected(self.exits, gate, self.costs(model), self.price, settings, every)
+        found = expected(self.exits, gate, self.costs(model), self.price, settings, every, self.budget)
         return believing(found, self.exits[:-1], gate, self.prior, settings) if self.prior else found
 
     def check(self, model: Any) -> None:
-        """Raise TrecxError for a price at which the first gate is never shut."""
+        """Raise TrecxError for a price at which the first gate is never shut, or a budget that no gates can keep."""
         costs = self.costs(model)
+        if self.budget is not None:
+            return within(self.budget, self.exits, costs)
         limit = price_limit(costs)
         problems = []
         if not 0 <= self.price < float("inf"):
@@ -73,6 +78,16 @@ class Gated(Exits):
             problems.append(f"At a price of computation (lambda) of {self.price} no gate is ever shut: {told}.")
         if problems:
             raise TrecxError(problems, f"Give a price below {limit:.2f}: --price.")
+
+
+def within(budget: float, exits: Sequence[str], costs: Sequence[float]) -> None:
+    """Raise TrecxError for a budget of computation that is below leaving at the first exit, or above everything."""
+    if not costs[0] < budget < costs[-1]:
+        told = f"leaving at {exits[0]} costs {costs[0]:.1%}, the whole way {costs[-1]:.1%}"
+        raise TrecxError(
+            f"A budget of {budget:.1%} of the plain network's MACs is no mean of what exits cost: {told}.",
+            f"Give a share between {costs[0]:.3f} and {costs[-1]:.3f}: --mac-budget.",
+        )
 
 
 def scored_and_gated(x: Any, classes: int, name: str) -> Sequence[Any]:

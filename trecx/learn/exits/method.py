@@ -29,9 +29,9 @@ class Choice:
     """What a person chose of the exits: one of the task's attachments, or the taps that exits read; the early view.
 
     `price` is what computation costs in the loss of a method with gates, None for the method's own; `forced` takes one
-    at which no gate is ever shut. `gate_prior` is what gates lose at first by being wrong about their exit; exits on a
-    frozen backbone `learn_from` labels, pseudo-labels or scores (kl); `heads_only` freezes the backbone; `heads` are
-    the kinds of them at every tap, or TAP:KIND.
+    at which no gate is ever shut, and `mac_budget` replaces it by a mean that is free. `gate_prior` is what gates lose
+    at first by being wrong about their exit; exits on a frozen backbone `learn_from` labels, pseudo-labels or scores
+    (kl); `heads_only` freezes the backbone; `heads` are the kinds of them at every tap, or TAP:KIND.
     """
 
     exit: str | None = None
@@ -40,6 +40,7 @@ class Choice:
     price: float | None = None
     forced: bool = False
     gate_prior: float | None = None
+    mac_budget: float | None = None
     learn_from: str | None = None
     heads_only: bool = False
     heads: tuple[str, ...] = ()

@@ -8,6 +8,11 @@ one otherwise. What is expected of it, its scores Y or its cost C, is a recursio
 Scores are mixed, never logits. The loss is -ln Y_1[t] + lambda mean C_1 (t the true class). For one early exit and
 a = lambda (c_N - c_1) the best gate is 1 where y_N[t] - y_1[t] <= a y_1[t], 0 where it is >= a y_N[t], and between
 them mixes to Y[t] = (y_N[t] - y_1[t]) / a. So from a = 1 on it is never 0, but at least 1 - 1 / a.
+
+In place of a price there may be a budget B for the mean cost, at max(0, mean C_1 - B) / (c_N - B): nothing within it,
+and above it more than any price that leaves gates room to shut. Source: M. Gambella, J. Pomponi, S. Scardapane and M.
+Roveri, "NACHOS: Neural Architecture Search for Hardware Constrained Early Exit Neural Networks", arXiv:2401.13330; in
+the authors' code this term has no gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,8 +45,11 @@ def expected(
     price: float,
     settings: TrainSettings,
     every: bool = False,
+    budget: float | None = None,
 ) -> Loss:
     """-ln Y_1[t] + `price` times mean C_1, of logits and gates by output name; `price` is lambda.
+
+    With a `budget` what is spent above it counts in place of the price.
 
     With `every` it is the mean of -ln Y_n[t] + `price` C_n over all early exits n, as if inference began at each. A
     teacher's scores are mixed into the labels by the settings' share, at temperature 1: a mixture has no logits.
@@ -55,7 +63,8 @@ def expected(
         errors = [-tf.reduce_sum(wanted * tf.math.log(tf.maximum(one, LEAST)), axis=-1) for one in scores]
         spent = mixtures(gates, [tf.constant(one, tf.float32) for one in costs])[:begins]
         error, cost = (tf.add_n([tf.reduce_mean(one) for one in each]) / begins for each in (errors, spent))
-        return error + price * cost, [error, cost]
+        charged = price * cost if budget is None else tf.maximum(cost - budget, 0.0) / (costs[-1] - budget)
+        return error + charged, [error, cost]
 
     return Loss(("mixture", "cost"), of)
 
