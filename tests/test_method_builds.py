@@ -103,6 +103,12 @@ def test_a_model_with_gates_may_decide_by_its_scores_and_leaves_the_gates_out(ma
         ),
         ("softcond", ("--price", 1, "--mac-budget", 0.5), "--mac-budget takes the place of --price; give one of them"),
         ("eenet", ("--mac-budget", 0.1), "leaving at early1 costs 29.3%, the whole way 100.2%"),
+        ("softcond", ("--loss", "v2"), "--loss does not apply to the method softcond; it belongs to eenet"),
+        (
+            "eenet",
+            ("--loss", "v3", "--mac-budget", 0.5),
+            "--mac-budget is a budget of the mixture, --loss v1; --loss v3",
+        ),
         ("sdn", ("--criterion", "gate"), "The method sdn has no gates that --criterion gate could read"),
         ("sdn", ("--criterion", "margin"), "lets the surest exit answer, which margin does not tell; max_score"),
         ("none", ("--quantize", "qat"), "--quantize qat: The plain network is quantized after training"),

@@ -340,15 +340,16 @@ def test_soft_conditional_branching_without_its_prior_minimises_what_eenet_does(
     assert float(found[0]) == float(found[1]) == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_the_loss_of_every_suffix_is_the_mean_of_the_mixtures_that_begin_there():
+@pytest.mark.parametrize("begins", [(0.5, 0.5), (1.0, 1.0, 1.0)], ids=["pteenet", "eenet v2"])
+def test_the_loss_of_several_beginnings_is_that_of_the_mixtures_that_begin_there(begins):
     values, target = random_outputs(("early1", "early2"))
     costs, exits = (0.3, 0.6, 1.1), ("early1", "early2", "final")
-    whole = float(expected(exits, gate, costs, 0.7, TrainSettings(), every=True).of(values, target, None, 0.0)[0])
+    whole = float(expected(exits, gate, costs, 0.7, TrainSettings(), begins).of(values, target, None, 0.0)[0])
     parts = [
-        float(expected(exits[k:], gate, costs[k:], 0.7, TrainSettings()).of(values, target, None, 0.0)[0])
-        for k in range(2)
+        weight * float(expected(exits[k:], gate, costs[k:], 0.7, TrainSettings()).of(values, target, None, 0.0)[0])
+        for k, weight in enumerate(begins)
     ]
-    assert whole == pytest.approx(sum(parts) / 2, abs=1e-6)
+    assert whole == pytest.approx(sum(parts), abs=1e-6)
 
 
 def test_a_budget_costs_nothing_within_it_and_pulls_at_every_gate_above_it():

@@ -53,6 +53,7 @@ CHANGED = {
     "price": 0.5,
     "gate_prior": 0.1,
     "mac_budget": 0.5,
+    "loss": "v2",
     "learn_from": "labels",
     "heads_only": True,
     "heads": ("conv",),
@@ -148,6 +149,7 @@ def test_the_price_of_computation_reaches_the_method():
         "taps": ["block1"],
         "price": 0.5,
         "gate_prior": 0.5,
+        "loss": "v1",
     }
 
 

@@ -108,6 +108,8 @@ def unfit(settings: Settings) -> Iterator[str]:
             yield f"{one.flag} does not apply to the method {chosen.name}; it belongs to {owners}."
     if settings.mac_budget is not None and settings.price is not None:
         yield "--mac-budget takes the place of --price; give one of them."
+    if settings.mac_budget is not None and settings.loss not in (None, "v1"):
+        yield f"--mac-budget is a budget of the mixture, --loss v1; --loss {settings.loss} has a price."
     if settings.scheme == "qat" and (chosen.untunable or settings.heads_only):
         yield f"--quantize qat: {chosen.untunable or 'with --heads-only the backbone stays as it is.'}"
     if chosen.taps[1] == 0 and (settings.choices > 1 or settings.criterion or settings.folds):

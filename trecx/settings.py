@@ -184,6 +184,14 @@ class Settings:
         least=0,
         most=1,
     )
+    loss: str | None = option(
+        None,
+        "--loss",
+        "What eenet's gates learn by, as its authors call them: the mixture (v1), those of every exit (v2), mean gates "
+        "as weights (v3), or each sample's best exit (v4) [default: v1].",
+        "train",
+        choices=("v1", "v2", "v3", "v4"),
+    )
     learn_from: str | None = option(
         None,
         "--learn-from",
@@ -383,7 +391,7 @@ class Settings:
 OPTIONS: Mapping[str, Option] = {f.name: f.metadata["option"] for f in fields(Settings) if "option" in f.metadata}
 
 # Those that some exit methods have a use for; a method says for which (`Method.options`).
-OF_METHODS = ("price", "gate_prior", "mac_budget", "learn_from", "heads_only", "heads")
+OF_METHODS = ("price", "gate_prior", "mac_budget", "loss", "learn_from", "heads_only", "heads")
 
 
 def _out_of_range(settings: Settings) -> Iterator[str]:

@@ -58,10 +58,14 @@ class Gated(Exits):
         """What leaving at each exit costs, as a share of the plain network."""
         return leaving(model, [*((name, gate(name)) for name in self.exits[:-1]), (FINAL,)])
 
-    def mixture(self, model: Any, settings: TrainSettings, every: bool = False) -> Loss:
+    def mixture(self, model: Any, settings: TrainSettings, begins: Sequence[float] = (1.0,)) -> Loss:
         """What gates and exits are trained by together; see `mixture.expected`."""
         self.check(model)
-        found = expected(self.exits, gate, self.costs(model), self.price, settings, every, self.budget)
+        found = expected(self.exits, gate, self.costs(model), self.price, settings, begins, self.budget)
+        return self.believing(found, settings)
+
+    def believing(self, found: Loss, settings: TrainSettings) -> Loss:
+        """A loss with the gates' prior, where they have one."""
         return believing(found, self.exits[:-1], gate, self.prior, settings) if self.prior else found
 
     def check(self, model: Any) -> None:

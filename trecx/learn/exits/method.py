@@ -31,7 +31,8 @@ class Choice:
     `price` is what computation costs in the loss of a method with gates, None for the method's own; `forced` takes one
     at which no gate is ever shut, and `mac_budget` replaces it by a mean that is free. `gate_prior` is what gates lose
     at first by being wrong about their exit; exits on a frozen backbone `learn_from` labels, pseudo-labels or scores
-    (kl); `heads_only` freezes the backbone; `heads` are the kinds of them at every tap, or TAP:KIND.
+    (kl); `heads_only` freezes the backbone; `heads` are the kinds of them at every tap, or TAP:KIND;
+    `loss` is one of EENet's.
     """
 
     exit: str | None = None
@@ -41,6 +42,7 @@ class Choice:
     forced: bool = False
     gate_prior: float | None = None
     mac_budget: float | None = None
+    loss: str | None = None
     learn_from: str | None = None
     heads_only: bool = False
     heads: tuple[str, ...] = ()

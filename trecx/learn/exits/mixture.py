@@ -44,29 +44,40 @@ def expected(
     costs: Sequence[float],
     price: float,
     settings: TrainSettings,
-    every: bool = False,
+    begins: Sequence[float] = (1.0,),
     budget: float | None = None,
 ) -> Loss:
     """-ln Y_1[t] + `price` times mean C_1, of logits and gates by output name; `price` is lambda.
 
     With a `budget` what is spent above it counts in place of the price.
 
-    With `every` it is the mean of -ln Y_n[t] + `price` C_n over all early exits n, as if inference began at each. A
-    teacher's scores are mixed into the labels by the settings' share, at temperature 1: a mixture has no logits.
+    `begins` are the weights of -ln Y_n[t] + `price` C_n from the first exit on, as if inference began at each.
     """
-    tf, share, begins = tensorflow(), settings.distillation, len(exits) - 1 if every else 1
+    tf, count = tensorflow(), len(begins)
 
     def of(outputs: dict[str, Any], target: Any, teacher: Any, _: Any) -> tuple[Any, list[Any]]:
         gates = [tf.sigmoid(outputs[gate(name)]) for name in exits[:-1]]
-        scores = mixtures(gates, [tf.nn.softmax(outputs[name]) for name in exits])[:begins]
-        wanted = target if teacher is None else (1 - share) * target + share * teacher
-        errors = [-tf.reduce_sum(wanted * tf.math.log(tf.maximum(one, LEAST)), axis=-1) for one in scores]
-        spent = mixtures(gates, [tf.constant(one, tf.float32) for one in costs])[:begins]
-        error, cost = (tf.add_n([tf.reduce_mean(one) for one in each]) / begins for each in (errors, spent))
+        scores = mixtures(gates, [tf.nn.softmax(outputs[name]) for name in exits])[:count]
+        truth = wanted(target, teacher, settings)
+        errors = [-tf.reduce_sum(truth * tf.math.log(tf.maximum(one, LEAST)), axis=-1) for one in scores]
+        spent = mixtures(gates, [tf.constant(one, tf.float32) for one in costs])[:count]
+        error, cost = (
+            tf.add_n([weight * tf.reduce_mean(one) for weight, one in zip(begins, each, strict=True)])
+            for each in (errors, spent)
+        )
         charged = price * cost if budget is None else tf.maximum(cost - budget, 0.0) / (costs[-1] - budget)
         return error + charged, [error, cost]
 
     return Loss(("mixture", "cost"), of)
+
+
+def wanted(target: Any, teacher: Any, settings: TrainSettings) -> Any:
+    """What samples are to answer: a teacher's scores are mixed into the labels by the settings' share.
+
+    At temperature 1, whatever the settings' is: a mixture has no logits.
+    """
+    share = settings.distillation
+    return target if teacher is None else (1 - share) * target + share * teacher
 
 
 def believing(

@@ -54,7 +54,8 @@ class PTEENet(Gated):
 
     def phases(self, model: Any, settings: TrainSettings) -> tuple[Phase, ...]:
         """The heads alone, on features that are computed once, by the mixtures that begin at each of them."""
-        loss = self.mixture(model, replace(settings, distillation=0.0), every=True)
+        early = len(self.exits) - 1
+        loss = self.mixture(model, replace(settings, distillation=0.0), begins=(1 / early,) * early)
         loss = imitating(loss) if self.learn_from == "pseudo" else loss
         return (Phase("heads", settings.epochs, loss, frozen=True, features=True),)
 
