@@ -1,6 +1,8 @@
 """Every criterion, and every kind of answer, from `.tflite` through the oracle to C on this machine and under QEMU."""
 
 import subprocess
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ from test_end_to_end import oracle, read, samples, write
 
 from trecx import exits as door
 from trecx.compiler.target import CORTEX_M4, HOST
-from trecx.decision import ALWAYS, CRITERIA
-from trecx.device.build import Options, build
+from trecx.decision import ALWAYS, CRITERIA, NEVER, limits
+from trecx.device.build import Build, Options, build
 from trecx.device.run import run_host, run_qemu
 from trecx.errors import TrecxError
 from trecx.judge.record import record
@@ -60,7 +62,7 @@ def test_every_criterion_decides_on_the_host_as_the_oracle_says(criteria, otherw
 
 
 def test_every_criterion_is_tried():
-    assert {kind.name for kind in CRITERIA} == {name for criteria, *_ in EXITS for name in criteria}
+    assert {kind.name for kind in CRITERIA} == {name for criteria, *_ in EXITS for name in criteria} == set(GRIDS)
     assert {kind.name for kind in CRITERIA} == {
         name for (criteria, *_), row in zip(EXITS, NAMES, strict=True) if row in EMULATED for name in criteria
     }
@@ -72,6 +74,38 @@ def test_every_criterion_decides_on_a_cortex_m4_as_the_oracle_says(name, target,
     criteria, otherwise, thresholds = EXITS[NAMES.index(name)]
     found = read(tmp_path, 1, lambda seed: several_exits(seed, criteria, otherwise, thresholds))
     check(found, tmp_path, target, 25)
+
+
+# From strict to loose, for the criterion's own measure.
+GRIDS = {
+    "max_score": (0.999, 0.8, 0.6, 0.5, 0.4, 0.3, 0.01),
+    "margin": (20.0, 4.0, 2.0, 1.0, 0.5, 0.1, 0.0),
+    "entropy": (0.0, 0.3, 0.6, 0.9, 1.0, 1.2, 5.0),
+    "gate": (0.999999, 0.9999, 0.99, 0.9, 0.5, 0.1, 1e-6),
+}
+
+
+def only(found: pair.Pair, number: int, folder: Path) -> Build:
+    """The program of the same network with one exit, which is its last."""
+    one = found.exits.exits[number]
+    alone = replace(found.exits, exits=(replace(one, criterion=None, gate=None),), operating_points=())
+    return build(write(pair.bind(found.path, alone), folder / "c"), HOST, folder / "out")
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_never_is_the_tail_alone_always_the_head_alone_and_looser_thresholds_let_more_leave(name, tmp_path):
+    found = read(tmp_path, 1, lambda seed: several_exits(seed, (name,), door.FINAL, (GRIDS[name][3],)))
+    program, inputs = build(write(found, tmp_path / "c"), HOST, tmp_path / "out"), samples(found, 100)
+    for limit, number in ((NEVER, 1), (ALWAYS, 0)):
+        forced, alone = (
+            run_host(program, inputs, (limit,)),
+            run_host(only(found, number, tmp_path / str(number)), inputs, ()),
+        )
+        assert (forced.exit_taken == number).all()
+        assert np.array_equal(forced.logits, alone.logits) and np.array_equal(forced.scores, alone.scores)
+    left = [run_host(program, inputs, limits(found.decisions, [at])).exit_taken == 0 for at in GRIDS[name]]
+    assert all((loose | ~strict).all() for strict, loose in pairwise(left))  # who leaves goes on leaving
+    assert len({int(one.sum()) for one in left}) > 2
 
 
 def test_where_nothing_is_sure_the_surest_answers_unless_the_last_is_made_to(tmp_path):

@@ -15,7 +15,9 @@ from trecx import exits as door
 from trecx.compiler.target import CORTEX_M4, HOST
 from trecx.console import Console
 from trecx.device.build import build
+from trecx.judge import execution
 from trecx.judge.calibrate import calibrate
+from trecx.judge.trace import Trace
 from trecx.learn.exits.branchynet import BranchyNet
 from trecx.learn.exits.dyce import DyCE
 from trecx.learn.exits.dynexit import DynExit
@@ -26,8 +28,8 @@ from trecx.learn.exits.softcond import SoftCond
 from trecx.learn.quantize import quantize
 from trecx.learn.settings import QuantizeSettings, TrainSettings
 from trecx.learn.train import train
+from trecx.steps import counting, proof
 from trecx.steps import pair as pairs
-from trecx.steps import proof
 from trecx.steps.answers import answer
 from trecx.steps.data import quantized
 from trecx.steps.firmware import compile_for
@@ -125,9 +127,23 @@ def test_on_real_digits_exits_save_computing_and_who_leaves_is_right_more_often(
     assert np.array(pair.macs)[taken].mean() / pair.macs[-1] < SHARES.get(method.name, 0.99)
 
 
+# By entropy and by gates: their mixes of exits are counted as well, each once.
+COUNTED = ("branchynet", "eenet")
+CLOSE = 0.05  # what the cost model promises
+
+
+def takes_what_is_predicted(pair: pairs.Pair, actual: Trace) -> None:
+    """The mean over real samples agrees with the cost model of serial execution, and is not the whole way's."""
+    paths = execution.serial(counting.instructions(pair, CORTEX_M4))
+    shares = (np.bincount(actual.exit_taken, minlength=actual.exits) / len(actual)).tolist()
+    predicted, counted = execution.mean(paths, shares).time, actual.instructions.mean()
+    assert predicted == pytest.approx(counted, rel=CLOSE)
+    assert counted < (1 - 2 * CLOSE) * paths[-1].time
+
+
 @pytest.mark.parametrize("target", [HOST, CORTEX_M4], ids=lambda t: t.name)
 def test_the_firmware_is_bit_exact_at_every_exit_and_at_the_calibrated_thresholds(found, target, tmp_path):
-    _, pair, _ = found
+    method, pair, _ = found
     if not shutil.which(target.compiler) or (target.emulator and not shutil.which(target.emulator[0])):
         pytest.skip(f"needs {target.compiler}")
     samples = quantized(DATA.test.x, pair.graph)
@@ -139,3 +155,5 @@ def test_the_firmware_is_bit_exact_at_every_exit_and_at_the_calibrated_threshold
         verdict = proof.compare(pair, program, chosen, expected, actual)
     assert (verdict.mismatches, verdict.message) == (0, "")
     assert len(set(actual.exit_taken.tolist())) > 1  # some leave early, some do not
+    if target is CORTEX_M4 and method.name in COUNTED:
+        takes_what_is_predicted(pair, actual)
