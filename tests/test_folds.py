@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from branching_task import DATA
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlperf_tiny.task import Data, Split
 from trecx.cli import main
+from trecx.errors import TrecxError
 from trecx.judge.trace import Trace
 from trecx.learn import folds
+from trecx.settings import Settings
 from trecx.steps import left_out
 from trecx.steps import pair as pairs
 
+SHORT = ("--epochs", "1")
 TASK = f"{Path(__file__).parent / 'branching_task.py'}:TASK"
 
 
@@ -95,27 +99,81 @@ def build(folder: Path, *more):
     )
 
 
-def test_a_build_chooses_on_what_heads_have_not_seen(tmp_path):
+def calibrated(run: Path, *more) -> dict:
+    done = CliRunner().invoke(main, ["calibrate", str(run), *more])
+    assert done.exit_code == 0, done.output
+    return json.loads((run / "model" / "calibration.json").read_text())
+
+
+def test_a_build_chooses_on_what_heads_have_not_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(left_out, "LEAST_APART", 1e9)  # so few epochs make heads that differ
     done = build(tmp_path, "--method", "dyce", "--exits", "one", "--folds", 2)
     assert done.exit_code == 0, done.output
     run = tmp_path / "run"
     chosen = json.loads((run / "model" / "calibration.json").read_text())
     assert (chosen["samples"], chosen["left_out"]) == (1400, 1000)
+    assert "400 validation samples and 1,000 of the training data" in (run / "report" / "report.txt").read_text()
     whole, *parts = (pairs.read(folder) for folder in (run / "quantize", *sorted((run / "quantize").glob("without*"))))
     assert len({whole.content, *(one.content for one in parts)}) == 3
     alone = (run / "quantize" / "backbone.tflite").read_bytes()
     assert all((one.path.parent / "backbone.tflite").read_bytes() == alone for one in parts)
     final = Trace.load(run / "model" / "validation.npz").right()[:, -1]
     assert (final == Trace.load(run / "model" / "backbone_validation.npz").right()[:, -1]).all()
-    entropy = CliRunner().invoke(main, ["calibrate", str(run), "--criterion", "margin"])
-    assert entropy.exit_code == 0, entropy.output
-    assert json.loads((run / "model" / "calibration.json").read_text())["left_out"] == 1000
+    assert calibrated(run, "--criterion", "margin")["left_out"] == 1000
+    monkeypatch.setattr(left_out, "LEAST_APART", -1.0)
+    alone = calibrated(run, "--criterion", "max_score")
+    assert (alone["samples"], alone["left_out"], alone["warnings"][-1]) == (400, 0, left_out.UNLIKE)
+
+    settings = Settings.from_json(json.loads((run / "run.json").read_text())["settings"])
+    for other in ({"seed": 2}, {"folds": 3}):  # what calibrate would take after another training that was not quantized
+        with pytest.raises(TrecxError, match="were trained without other parts"):
+            left_out.answers(settings.changed(other), DATA, run / "quantize", whole, None, None)
+    (run / "quantize" / "parts.npz").write_bytes(b"nothing")
+    with pytest.raises(TrecxError, match="does not say which training samples"):
+        left_out.answers(settings, DATA, run / "quantize", whole, None, None)
+
+
+def trace(statistics) -> Trace:
+    """Samples with these statistics at the early one of two exits."""
+    count = len(statistics)
+    logits = np.zeros((count, 2, 3), np.int8)
+    column = np.array(statistics, np.uint32)[:, None]
+    return Trace(logits, logits, np.zeros(count, np.uint8), np.zeros(count, np.int32), statistics=column)
+
+
+def test_heads_that_let_other_shares_leave_are_not_believed():
+    from trecx.decision import MaxScore
+
+    rng, decisions = np.random.default_rng(1), (MaxScore(0.1),)
+    validation = trace(rng.integers(65_536, 90_000, 400))
+    same = [trace(rng.integers(65_536, 90_000, 300)) for _ in range(2)]
+    less_sure = [trace(rng.integers(70_000, 90_000, 300)) for _ in range(2)]
+    assert left_out.alike(validation, same, decisions)
+    assert not left_out.alike(validation, less_sure, decisions)
 
 
 def test_a_backbone_that_learns_is_another_one_without_each_part(tmp_path):
     done = build(tmp_path, "--method", "branchynet", "--folds", 2)
     assert done.exit_code == 2 and "exits of branchynet train the backbone as well" in done.output
     assert not (tmp_path / "run").exists()
+    begun = CliRunner().invoke(
+        main,
+        [
+            "train",
+            str(tmp_path / "sdn"),
+            "--task",
+            TASK,
+            "--method",
+            "sdn",
+            "--data",
+            str(tmp_path / "data"),
+            "--epochs",
+            "1",
+        ],
+    )
+    assert begun.exit_code == 0, begun.output
+    more = CliRunner().invoke(main, ["train", str(tmp_path / "sdn"), "--folds", "2"])
+    assert more.exit_code == 2 and "exits of sdn train the backbone as well" in more.output
 
 
 def test_rows_keep_everything_that_is_known_of_samples():

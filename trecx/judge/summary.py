@@ -178,8 +178,10 @@ def _computation(report: Report) -> Iterator[Text]:
 
 def _promise(found: Calibration) -> str:
     """What was calibrated on what, and what is promised."""
-    more = f" and {found.unlabelled:,} without labels" if found.unlabelled else ""
-    told = f"Threshold calibrated on {found.samples:,} validation samples{more}: {found.loss:.2f} points lost there"
+    more = f" and {found.left_out:,} of the training data" if found.left_out else ""
+    more += f" and {found.unlabelled:,} without labels" if found.unlabelled else ""
+    samples = f"{found.samples - found.left_out:,} validation samples"
+    told = f"Threshold calibrated on {samples}{more}: {found.loss:.2f} points lost there"
     bound = f", at most {found.bound:.2f} {found.how}" if found.confidence != 0.5 else ""
     return f"{told} against {found.reference}{bound} ({found.points:g} allowed)."
 

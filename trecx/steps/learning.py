@@ -187,6 +187,9 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     plain = pairs.plain(backbone, pair.exits.classes) if backbone.is_file() else None
     alone = None if plain is None else answer(plain, split, (), step, "validation, backbone")
     told, told_alone = left_out.answers(settings, found, folders["quantize"], pair, plain, step)
+    apart = bool(told) and not left_out.alike(answered, told, pair.decisions)
+    if apart:
+        told, told_alone = [], []
     labelled = Trace.joined([answered, *told])
     labelled.save(out / VALIDATION)
     right = None
@@ -204,8 +207,9 @@ def choose_thresholds(settings: Settings, folders: Folders, out: Path, step: Ste
     with step.progress("operating points") as progress:
         points = operating_points(pair, answered, chosen.limits, settings.choices, settings.cost, progress)
     replace(pair.exits, operating_points=points).write(out / EXITS)
-    write_json(out / "calibration.json", asdict(chosen))
-    step.outcome = "; WARNING: ".join((outcome(chosen), *unlike(chosen), *stuck(answered, pair.decisions)))
+    warned = [left_out.UNLIKE] if apart else []
+    write_json(out / "calibration.json", asdict(replace(chosen, warnings=(*chosen.warnings, *warned))))
+    step.outcome = "; WARNING: ".join((outcome(chosen), *warned, *unlike(chosen), *stuck(answered, pair.decisions)))
 
 
 def _unlabelled(settings: Settings, pair: Pair, out: Path, step: Step) -> Trace | None:
