@@ -13,7 +13,8 @@ AUTO = "auto"
 # The folder of every step of a run, by the step's name.
 Folders = Mapping[str, Path]
 # The steps that only a run has that trains.
-TRAINING = ("scout", "train", "quantize", "calibrate")
+TRAINED = ("train", "quantize", "calibrate")
+TRAINING = ("scout", *TRAINED)
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ class Settings:
         "--width",
         "Share of the backbone's filters: a narrower network, trained from scratch [default: 1].",
         "train",
+        "scout",
         kind=float,
         least=0.01,
         most=1,

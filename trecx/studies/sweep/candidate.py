@@ -17,7 +17,7 @@ from trecx.judge import search
 from trecx.judge.calibrate import Calibration
 from trecx.judge.trace import Trace
 from trecx.run import Run
-from trecx.settings import TRAINING, Settings
+from trecx.settings import TRAINED, Settings
 from trecx.stamp import Origin, content, digest, told
 from trecx.steps import counting, pair
 from trecx.steps.pair import BACKBONE_VALIDATION, VALIDATION
@@ -71,7 +71,7 @@ class Candidate:
         """Do what is not done yet, and judge it; `says` hears which step begins, and what came of it."""
         run = runs.bare(self.folder)
         with run.lock(wait=True):  # another worker may be at the training that this one shares
-            for name in TRAINING:
+            for name in TRAINED:
                 says(name)
                 of = pipeline.origin(run, name, self.settings)
                 into = self._own("model") if name == "calibrate" else None

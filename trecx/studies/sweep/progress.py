@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trecx.console import Console
-from trecx.settings import TRAINING
+from trecx.settings import TRAINED
 from trecx.studies.sweep import results, store
 from trecx.studies.sweep.results import Found, Trial
 from trecx.studies.sweep.worker import Order
@@ -50,9 +50,9 @@ class Watch:
             self.bars.remove_task(self.running.pop(number))
         for number, attributes in at.items():
             if number not in self.running:
-                self.running[number] = self.bars.add_task("", total=len(TRAINING))
+                self.running[number] = self.bars.add_task("", total=len(TRAINED))
             step = attributes.get(store.STEP)
-            behind, doing = (TRAINING.index(step), step) if step in TRAINING else (0, "waits")
+            behind, doing = (TRAINED.index(step), step) if step in TRAINED else (0, "waits")
             self.bars.update(self.running[number], description=f"trial {number}: {doing}", completed=behind)
 
 

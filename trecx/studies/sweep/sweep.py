@@ -13,7 +13,7 @@ from trecx.learn.exits.method import INPUT, reachable
 from trecx.learn.keras import keras
 from trecx.learn.train import BACKBONE
 from trecx.run import Run
-from trecx.settings import TRAINING, Settings
+from trecx.settings import TRAINED, Settings
 from trecx.stamp import Origin, content
 from trecx.steps import counting
 from trecx.steps import pair as pairs
@@ -165,7 +165,7 @@ def begin(
         space = plan.space(options, made_of.taps, made_of.suited)
         opened = store.open_(where, study)
         store.claim(opened, store.ABOUT, {**chosen_terms(settings, options), **found_terms(made_of, space)})
-        for step_name in TRAINING:
+        for step_name in TRAINED:
             pipeline.do(run, step_name, settings, console)
         judged = judged_plain(run, settings, console)
     sha256 = pairs.read(run.folder(pipeline.folder("calibrate"))).exits.model_sha256
