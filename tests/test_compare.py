@@ -46,6 +46,10 @@ def test_what_cannot_be_compared_is_told_at_once(tmp_path):
     assert [word in "\n".join(error.value.problems) for word in ("'dice'", "0 seeds", "no weights")] == [True] * 3
 
 
+def test_the_backbone_is_always_among_them():
+    assert [one.name for one in plan.chosen(KWS, plan.Options(only=("dyce",)))] == ["none", "dyce"]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A comparison of the backbone and one method, one seed each."""

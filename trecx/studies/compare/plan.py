@@ -94,7 +94,10 @@ def _narrow(width: float) -> Candidate:
 
 
 def chosen(task: Task, options: Options) -> tuple[Candidate, ...]:
-    """The candidates that are trained; TrecxError for names that are none, and for numbers that cannot be."""
+    """The candidates that are trained, always the backbone that all are compared with.
+
+    TrecxError for names that are none, and for numbers that cannot be.
+    """
     known = candidates(task)
     names = [one.name for one in known]
     wrong = [
@@ -106,7 +109,7 @@ def chosen(task: Task, options: Options) -> tuple[Candidate, ...]:
         wrong.append(f"There are no weights at {options.weights}.")
     if wrong:
         raise TrecxError(wrong, "See trecx compare --help.")
-    return tuple(one for one in known if not options.only or one.name in options.only)
+    return tuple(one for one in known if not options.only or one.name in (BACKBONE, *options.only))
 
 
 def settings(base: Settings, candidate: Candidate, options: Options, seed: int) -> Settings:
