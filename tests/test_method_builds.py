@@ -94,6 +94,7 @@ def test_a_model_with_gates_may_decide_by_its_scores_and_leaves_the_gates_out(ma
         ("auto", ("--exit", "paper"), "--method auto finds out itself what --exit says"),
         ("auto", ("--heads", "conv", "--no-early-view"), "itself what --heads says"),
         ("auto", ("--price", 0.5), "itself what --price says"),
+        ("auto", ("--width", 0.5), "--method auto does not try heads on a narrower network"),
         ("auto", ("--quantize", "qat"), "--quantize qat: --method auto leaves the backbone as it is"),
         ("auto", ("--criterion", "gate"), "The heads that --method auto tries have no gates"),
         (

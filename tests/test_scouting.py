@@ -20,7 +20,7 @@ from mlperf_tiny.task import Backbone, Data, Split, Task
 from trecx import pipeline
 from trecx.cli import main
 from trecx.console import Console
-from trecx.errors import AnswerIsNo
+from trecx.errors import AnswerIsNo, TrecxError
 from trecx.files import write_json
 from trecx.judge import choice
 from trecx.run import Run
@@ -121,6 +121,12 @@ def test_a_choice_holds_for_what_left_it_open(tmp_path):
     made = scouting.chosen(auto, tmp_path)
     assert (made.method, made.taps, made.heads) == ("dyce", ("one",), ("one:conv",))
     assert made.weights == str(tmp_path / "backbone/backbone.keras") and not scouting.needed(made)
+    named = replace(auto, weights="/somewhere/else.h5")  # what a person names goes before what was trained for it
+    assert scouting.chosen(named, tmp_path).weights == named.weights
+    write_json(tmp_path / "choice.json", asdict(replace(found, weights="../other.keras")))
+    with pytest.raises(TrecxError, match="names weights outside its folder"):
+        scouting.chosen(auto, tmp_path)
+    write_json(tmp_path / "choice.json", asdict(found))
     for other in (replace(auto, method="sdn"), replace(auto, train=False), replace(auto, method="dyce", taps=("two",))):
         assert scouting.chosen(other, tmp_path) == other
     write_json(tmp_path / "choice.json", asdict(replace(found, asked="dyce", heads=(), weights=None)))

@@ -110,7 +110,9 @@ def single(run: Run, name: str, console: Console, only: tuple[str, ...] = ()) ->
     """
     with run.working():
         settings = kept_by(run)
-        if name in TRAINING[1:] and scouting.needed(settings_of(run)):
+        # A training begins with what is found out now; what follows takes it as it is.
+        open_ = settings if name == "train" else settings_of(run)
+        if name in TRAINING[1:] and scouting.needed(open_):
             do(run, "scout", settings, console)
         settings = settings if name == "scout" else settings_of(run)
         before = steps(settings)

@@ -222,6 +222,10 @@ def checked(settings: Settings) -> Settings:
     for path in (settings.weights, settings.teacher):
         if path and not Path(path).exists():
             raise TrecxError(f"There are no weights at {path}.", "Name a SavedModel folder, .h5 or .keras.")
+    if settings.method == AUTO and settings.width < 1:
+        raise TrecxError(
+            "--method auto does not try heads on a narrower network.", "Leave --width out, or name a method."
+        )
     if settings.weights and settings.width < 1:
         hint = "Leave them out, or name them with --teacher, which a narrower network learns from."
         raise TrecxError(f"--weights do not fit a network with {settings.width:g} of the filters.", hint)

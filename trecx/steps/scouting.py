@@ -17,6 +17,7 @@ import numpy as np
 from mlperf_tiny.task import Data, Split, Task
 from trecx import documents
 from trecx.console import Step
+from trecx.errors import TrecxError
 from trecx.files import write_json
 from trecx.judge import choice
 from trecx.judge.choice import CHOICE, Asked, Candidate, Head, Scouted
@@ -64,13 +65,21 @@ def chosen(settings: Settings, folder: Path) -> Settings:
         return settings
     if found.asked != AUTO:
         return settings.changed({"taps": found.taps})
-    own = {} if found.weights is None else {"weights": folder / found.weights}
+    # Weights that a person names go before those that were trained for it.
+    own = {} if found.weights is None or settings.weights else {"weights": folder / found.weights}
     return settings.changed({"method": found.method, "taps": found.taps, "heads": found.heads, **own})
 
 
 def read(folder: Path) -> Scouted | None:
     """What scouting left in `folder`."""
     found: Scouted | None = documents.kept(Scouted, folder / CHOICE)
+    if (
+        found is not None
+        and found.weights is not None
+        and not (folder / found.weights).resolve().is_relative_to(folder.resolve())
+    ):
+        problem = f"{folder / CHOICE} names weights outside its folder."
+        raise TrecxError(problem, "Delete that folder, so that it is found out again.")
     return found
 
 
