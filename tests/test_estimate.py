@@ -245,9 +245,9 @@ def test_a_folder_without_a_pair_is_refused(tmp_path):
 @needs_emulator
 def test_a_planted_bug_is_found(kws, tmp_path, monkeypatch):
     plant(
-        counting.instructions,
-        "one + decision for one in on_the_way.heads",
-        "decision for one in on_the_way.heads",
+        counting.priced,
+        "cost + decision for cost in found.heads",
+        "decision for cost in found.heads",
         monkeypatch,
     )
     with pytest.raises(AssertionError):
