@@ -250,4 +250,4 @@ def part(split: Split, count: int, seed: int) -> Split:
         mine = np.flatnonzero(split.y == label)
         place[mine] = (rng.permutation(len(mine)) + rng.random()) / len(mine)
     rows = np.sort(np.argsort(place, kind="stable")[:count])
-    return replace(split, x=split.x[rows], y=split.y[rows], source=None if split.source is None else split.source[rows])
+    return split.rows(rows)
