@@ -210,6 +210,7 @@ def test_another_storage_for_its_folder_is_refused(swept, tmp_path):
     ("trial", "options", "told"),
     [
         ("", ["--method", "sdn"], "--method: a study has chosen"),
+        ("", ["--criterion", "margin"], "--criterion: trial"),
         ("", ["--train"], "a study has chosen"),
         (":99", [], "no trial 99"),
         ("", ["kws"], "a task of its own"),

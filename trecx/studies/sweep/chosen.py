@@ -31,6 +31,9 @@ def start(text: str, out: Path | None, options: dict[str, Any], console: Console
     folder, number = parted(text)
     found = results.read(folder)
     trial = named(found, number, folder)
+    own = [OPTIONS[name].flag for name in options if name in trial.settings]
+    if own:
+        raise TrecxError(f"{', '.join(own)}: trial {trial.number} has its own.", "Choose another, or leave it out.")
     shared = shared_settings(runs.open_(folder / PLAIN))
     study = Studied(found.study, trial.number, found.candidates)
     settings = results.settled(shared, trial.settings).changed({**options, "study": study})
