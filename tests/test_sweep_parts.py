@@ -273,11 +273,11 @@ def test_what_a_storage_says_is_not_believed(told, tmp_path):
 def test_nothing_but_what_a_trial_chooses_becomes_a_setting(tmp_path):
     study = optuna.create_study(directions=store.DIRECTIONS)
     one = study.ask()
-    one.set_user_attr(store.SETTINGS, {**OWN, "task": "/tmp/theirs.py:TASK", "weights": "/etc/passwd"})
+    one.set_user_attr(store.SETTINGS, {**OWN, "task": "/theirs/task.py:TASK", "weights": "/etc/passwd"})
     study.tell(one, (1.0, 1.0))
     assert results.trial(study.get_trials()[0], tmp_path, Settings("kws", "kws")).settings == {}
     with pytest.raises(TrecxError, match="does not choose task"):
-        results.settled(Settings("kws", "kws"), {**OWN, "task": "/tmp/theirs.py:TASK"})
+        results.settled(Settings("kws", "kws"), {**OWN, "task": "/theirs/task.py:TASK"})
 
 
 def test_a_worker_ends_with_the_command_that_started_it(tmp_path):

@@ -1,8 +1,10 @@
 """Training data in parts, each left out of one training: what an exit that never saw a sample says of it.
 
-On a frozen backbone only the heads learn, so the answers of heads that were trained without a sample are as honest as
-those to a validation sample, and there are many more of them for thresholds to be chosen on. (The backbone may have
-seen both; then its final exit is too right on either, which makes the loss look larger than it is on new samples.)
+On a frozen backbone only the heads learn, so heads that were trained without a sample answer it as they would a new
+one, and there are many more of these answers for thresholds to be chosen on. They are another head's than the
+firmware's, which learned from all: where it is surer, losses look smaller than they are, so whoever uses them must see
+that both let the same shares leave (`steps/left_out.py`). The backbone may have seen both kinds of samples; then its
+final exit is too right on either, which makes the loss look larger than it is.
 
 Source: cross-validation's out-of-fold predictions; for bounds of a model that is trained on all, R. F. Barber et al.,
 "Predictive inference with the jackknife+", arXiv:1905.02928.

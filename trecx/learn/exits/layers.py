@@ -14,38 +14,22 @@ def blocks(x: Any, chain: Sequence[Block], initializer: str, name: str) -> Any:
     """Blocks one after another, their layers named after `name`."""
     for number, block in enumerate(chain, 1):
         here = f"{name}_block{number}"
+        first = f"{here}_{'dw' if block.separable else 'conv'}"
+        x = _normalised(_convolved(x, block, initializer, first), first)
         if block.separable:
-            x = _depthwise(x, block, initializer, f"{here}_dw")
-            x = point(x, block.filters, initializer, f"{here}_pw")
-            x = _normalised(x, f"{here}_pw")
-        else:
-            x = _convolution(x, block, initializer, f"{here}_conv")
+            x = _normalised(point(x, block.filters, initializer, f"{here}_pw"), f"{here}_pw")
     return x
 
 
-def _depthwise(x: Any, block: Block, initializer: str, name: str) -> Any:
-    x = keras().layers.DepthwiseConv2D(
-        block.kernel,
-        strides=block.stride,
-        padding=block.padding,
-        depthwise_initializer=initializer,
-        depthwise_regularizer=keras().regularizers.l2(L2),
-        name=name,
-    )(x)
-    return _normalised(x, name)
-
-
-def _convolution(x: Any, block: Block, initializer: str, name: str) -> Any:
-    x = keras().layers.Conv2D(
-        block.filters,
-        block.kernel,
-        strides=block.stride,
-        padding=block.padding,
-        kernel_initializer=initializer,
-        kernel_regularizer=keras().regularizers.l2(L2),
-        name=name,
-    )(x)
-    return _normalised(x, name)
+def _convolved(x: Any, block: Block, initializer: str, name: str) -> Any:
+    """The block's depthwise convolution, or the full one."""
+    layers, l2 = keras().layers, keras().regularizers.l2(L2)
+    over = {"strides": block.stride, "padding": block.padding, "name": name}
+    if block.separable:
+        own = {"depthwise_initializer": initializer, "depthwise_regularizer": l2}
+        return layers.DepthwiseConv2D(block.kernel, **over, **own)(x)
+    own = {"kernel_initializer": initializer, "kernel_regularizer": l2}
+    return layers.Conv2D(block.filters, block.kernel, **over, **own)(x)
 
 
 def _normalised(x: Any, name: str) -> Any:

@@ -39,7 +39,7 @@ def run(name: str, options: Options, console: Console) -> dict[str, Any]:
     if not options.report_only:
         train(_base(subject.spec, options, console), planned, options, out, console)
     with console.step("pages") as step:
-        found = collect(task(subject.spec).name, candidates(subject.task), out)
+        found = collect(subject.task.name, candidates(subject.task), out)
         found |= {"title": subject.task.title, "command": _command(name, options)}
         options.docs.mkdir(parents=True, exist_ok=True)
         stem = f"compare-{subject.task.name}"

@@ -92,7 +92,7 @@ def of(task: str, known: Sequence[Candidate], runs: Mapping[Candidate, Sequence[
     }
 
 
-def _plain(folder: Path) -> "Plain":
+def _plain(folder: Path) -> Plain:
     """The backbone alone of a seed."""
     return Plain(_costs(*_opened(folder)), Trace.load(Run(folder).folder("evaluate") / TEST).right()[:, -1])
 
@@ -141,7 +141,7 @@ def _costs(pair: Pair, report: Report) -> Costs:
 def _seed(number: int, folder: Path, plain: Plain, one: Candidate) -> dict[str, Any]:
     """One run: what it is, what it costs, and what its thresholds do to test samples by each rule."""
     pair, report = _opened(folder)
-    run, costs = Run(folder), _costs(*_opened(folder))
+    run, costs = Run(folder), _costs(pair, report)
     chosen = Settings.from_json(run.document["settings"])
     model, judged = run.folder(pipeline.folder("calibrate")), run.folder("evaluate")
     validation, test = Trace.load(model / VALIDATION), Trace.load(judged / TEST)
